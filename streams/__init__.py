@@ -1,0 +1,1 @@
+"""What the providers say: held streams, their events, and what they mean."""

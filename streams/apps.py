@@ -1,0 +1,8 @@
+"""The app that holds the providers' streams."""
+
+from django.apps import AppConfig
+
+
+class StreamsConfig(AppConfig):
+    name = "streams"
+    verbose_name = "Streams"
