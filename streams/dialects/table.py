@@ -1,0 +1,229 @@
+"""The dialects, each as it was seen.
+
+Observed by running each framework's own server, 2026-11: pydantic-ai 2.68, agent-framework-ag-ui 1.7, ag-ui-langgraph
+0.0.47, ag-ui-strands 1.0, ag-ui-adk 0.11, ag-ui-crewai 1.0, @ag-ui/mastra 1.1, agno 3.1. `verified` rows answer as a
+recorded exchange with a real server did; the others as these servers were observed to understand it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from streams.dialects.base import Dialect, Place
+
+IGNORES_EDITS = "this framework ignores changed arguments and runs the original call"
+
+
+def _own(interrupt: Mapping[str, Any], key: str) -> Any:
+    """What a framework keeps in the metadata under its name; None where it has nothing there."""
+    found = interrupt.get("metadata")
+    return found.get(key) if isinstance(found, Mapping) else None
+
+
+def _id_begins(interrupt: Mapping[str, Any], start: str) -> bool:
+    found = interrupt.get("id")
+    return isinstance(found, str) and found.startswith(start)
+
+
+def _raw(interrupt: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a LangGraph interrupt was raised with, where that is an object."""
+    own = _own(interrupt, "langgraph")
+    found = own.get("raw") if isinstance(own, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _is_pydantic_ai(interrupt: Mapping[str, Any]) -> bool:
+    """`int-` + the call's id, and no metadata."""
+    return not interrupt.get("metadata") and interrupt.get("id") == f"int-{interrupt.get('toolCallId')}"
+
+
+def _is_per_call(interrupt: Mapping[str, Any]) -> bool:
+    return _raw(interrupt).get("type") == "tool_approval"
+
+
+PLAIN = Dialect(
+    "plain",
+    verified=True,
+    cancelled_is_safe=True,  # the specification's own word for it
+    bare_boolean=True,
+    not_accepted=frozenset(
+        {
+            "INTERRUPT_EXPIRED",
+            "INVALID_PAYLOAD",
+            "RESUME_REQUIRED",
+            "RUN_ID_REUSED",
+            "UNKNOWN_INTERRUPT",
+            "INCOMPLETE_RESUME",
+        }
+    ),
+)
+
+DRAFT = Dialect(  # one interrupt beside a text as outcome; by its form alone
+    "draft",
+    places=(Place(("payload",)),),
+    several="one",
+    no_edit="this form of a pause, from before AG-UI 1.0, has no place for changed arguments",
+    no_reason="this form of a pause, from before AG-UI 1.0, has no place for a reason",
+)
+
+DRAFT_ANSWER = replace(DRAFT, name="draft-answer", family="draft", own_answer=True)  # only its author knows the answer
+
+PYDANTIC_AI_TEXTS = (
+    "cannot map it back to a tool call id",
+    "does not match the `responseSchema` advertised on the interrupt",
+    "Tool call results were provided, but the message history is empty",
+    "not waiting on",
+)
+LANGGRAPH_TEXTS = ("you must specify the interrupt id when resuming",)
+
+ROWS = (
+    PLAIN,
+    DRAFT,
+    DRAFT_ANSWER,
+    Dialect(
+        "pydantic-ai",  # client mode: the server keeps nothing, the whole history goes back
+        verified=True,
+        recognise=_is_pydantic_ai,
+        cancelled_is_safe=True,  # "Cancelled by user.", a denial
+        not_accepted_texts=PYDANTIC_AI_TEXTS,
+    ),
+    Dialect(
+        "pydantic-ai-server",  # server mode, to be pinned: an old user message sent again is "not waiting on"
+        family="pydantic-ai",
+        cancelled_is_safe=True,
+        remembers=True,
+        not_accepted_texts=PYDANTIC_AI_TEXTS,
+    ),
+    Dialect(
+        "agent-framework",
+        verified=True,
+        recognise=lambda interrupt: _own(interrupt, "agent_framework") is not None or _id_begins(interrupt, "af-"),
+        root=("metadata", "agent_framework"),
+        places=(Place(("function_call", "arguments"), ("function_call", "name")),),
+        made_up="confirm_changes",
+        several="bundle",  # one yes and one no never completes: the no is asked again for ever
+        remembers=True,
+        no_reason="this framework takes a reason for changed arguments and refuses the answer",
+        refuses_reason=True,
+        not_accepted=frozenset(
+            {
+                "APPROVAL_RESUME_INVALID",
+                "APPROVAL_RESUME_NOT_FOUND",
+                "APPROVAL_RESUME_REQUIRED",
+                "APPROVAL_RESUME_MISSING_INTERRUPT",
+            }
+        ),
+    ),
+    Dialect(
+        "langgraph-hitl",  # the middleware for people in the loop: one interrupt, several actions
+        family="langgraph",
+        verified=True,
+        recognise=lambda interrupt: "action_requests" in _raw(interrupt),
+        root=("metadata", "langgraph", "raw"),
+        shape="decisions",
+        several="keyed",
+        remembers=True,
+        owns_state=True,
+        proves_by_call=True,
+        not_accepted_texts=LANGGRAPH_TEXTS,
+    ),
+    Dialect(
+        "langgraph-percall",  # the same, one interrupt a call
+        family="langgraph",
+        verified=True,
+        recognise=_is_per_call,
+        root=("metadata", "langgraph", "raw"),
+        places=(Place(("args",), ("name",)),),
+        shape="decision",
+        several="keyed",  # two entries of `resume` always fail
+        remembers=True,
+        owns_state=True,
+        proves_by_call=True,
+        not_accepted_texts=LANGGRAPH_TEXTS,
+    ),
+    Dialect(
+        "langgraph",  # a node that calls interrupt(): its author decides what is asked and answered
+        verified=True,
+        recognise=lambda interrupt: _own(interrupt, "langgraph") is not None,
+        root=("metadata", "langgraph", "raw"),
+        places=(Place(("args",), ("name",)), Place(("action", "args"), ("action", "name"))),
+        several="keyed",
+        remembers=True,
+        owns_state=True,
+        own_answer=True,
+        proves_by_call=True,
+        not_accepted_texts=LANGGRAPH_TEXTS,
+    ),
+    Dialect(
+        "strands-native",  # a tool that interrupts by itself, and reads the answer by itself
+        family="strands",
+        recognise=lambda interrupt: _id_begins(interrupt, "v1:tool_call:"),
+        root=("metadata",),
+        remembers=True,
+        own_answer=True,
+        no_edit=IGNORES_EDITS,
+        not_accepted=frozenset({"UNKNOWN_INTERRUPT_ID", "INTERRUPT_RESUME_ERROR", "PENDING_INTERRUPTS"}),
+    ),
+    Dialect(
+        "strands",
+        recognise=lambda interrupt: _id_begins(interrupt, "v1:before_tool_call:"),
+        root=("metadata",),
+        places=(Place(("tool_input",), ("tool_name",)),),
+        remembers=True,
+        cancelled_is_safe=True,  # a denial
+        no_edit=IGNORES_EDITS,
+        not_accepted=frozenset(
+            {"UNKNOWN_INTERRUPT_ID", "INTERRUPT_RESUME_ERROR", "INVALID_PAYLOAD", "PENDING_INTERRUPTS"}
+        ),
+    ),
+    Dialect(
+        "adk",
+        recognise=lambda interrupt: _own(interrupt, "adk") is not None,
+        root=("metadata", "adk"),
+        places=(
+            Place(("originalFunctionCall", "args"), ("originalFunctionCall", "name"), ("originalFunctionCall", "id")),
+        ),
+        place_first=True,
+        made_up="adk_request_confirmation",
+        shape="key",
+        key="confirmed",  # a boolean: a text such as "no thanks" would execute
+        several="one",  # only the last entry takes effect
+        remembers=True,
+        cancelled_is_safe=True,  # a denial
+        no_edit=IGNORES_EDITS,
+        no_reason="this framework takes yes or no, without words",
+        not_accepted=frozenset({"UNKNOWN_INTERRUPT", "INTERRUPT_RESUME_REQUIRED"}),
+    ),
+    Dialect(
+        "crewai",
+        recognise=lambda interrupt: _own(interrupt, "crewai") is not None,
+        root=("metadata", "crewai"),
+        places=(Place(("output",)),),
+        several="one",
+        remembers=True,
+        owns_state=True,
+        own_answer=True,  # a text that the flow reads; `cancelled` takes the first option of its list and runs it
+        options=True,
+        no_edit="this framework takes words, no changed arguments",
+        no_reason="this framework takes one of its own words, without a reason",
+        remark="This framework does not look at which question an answer is for.",
+        not_accepted=frozenset({"AGUI_CREWAI_NO_PENDING_FEEDBACK"}),
+    ),
+    Dialect(
+        "mastra",
+        recognise=lambda interrupt: _own(interrupt, "mastra") is not None,
+        root=("metadata", "mastra"),
+        places=(Place(("args",), ("toolName",)),),
+        several="one",
+        remembers=True,
+    ),
+    Dialect(
+        "agno",  # to be pinned: its pause is a call without a result and nothing else
+        shape="key",
+        key="accepted",
+        reason_key="note",
+        several="one",
+        asks_silently=True,
+        no_edit=IGNORES_EDITS,
+    ),
+)
