@@ -1,0 +1,297 @@
+"""The way out for streams: httpx and httpcore as they are, over connections that cost little while nothing comes.
+
+httpcore's own backend stops and resumes reading around every read: two more system calls, a timer and two turns of the
+loop for each event. Here a connection reads on into a small buffer, and TLS is the standard library's, in memory.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpcore
+import httpx
+
+HIGH_BYTES = 128 * 1024  # unread: from here on nothing is read from the socket
+TLS_READ_BYTES = 16 * 1024  # a TLS record has no more
+EYEBALLS_S = 0.25  # before an address's next family is tried as well
+
+
+class _Pipe(asyncio.Protocol):
+    """What has come and was not read yet. One reader, one writer."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport
+        self.failure: Exception | None = None
+        self.at_eof = False
+        self._came: list[bytes] = []
+        self._came_bytes = 0
+        self._resting = False
+        self._awaited: asyncio.Future[None] | None = None  # more, or the end
+        self._full: asyncio.Future[None] | None = None  # the peer does not take what we write
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._came.append(data)
+        self._came_bytes += len(data)
+        if self._came_bytes > HIGH_BYTES and not self._resting:
+            self._resting = True
+            self.transport.pause_reading()
+        _wake(self._awaited)
+
+    def eof_received(self) -> bool:
+        self.at_eof = True
+        _wake(self._awaited)
+        return True  # what we are writing may still be taken; aclose() closes
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.at_eof, self.failure = True, exc
+        _wake(self._awaited)
+        _wake(self._full)
+
+    def pause_writing(self) -> None:
+        self._full = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        _wake(self._full)
+        self._full = None
+
+    @property
+    def readable(self) -> bool:
+        return bool(self._came) or self.at_eof
+
+    async def read(self) -> bytes:
+        """All that is there, at least one byte; empty at the end. Raises what broke the connection."""
+        while not self._came:
+            if self.at_eof:
+                if self.failure is not None:
+                    raise self.failure
+                return b""
+            self._awaited = asyncio.get_running_loop().create_future()
+            await self._awaited
+        data = self._came[0] if len(self._came) == 1 else b"".join(self._came)
+        self._came.clear()
+        self._came_bytes = 0
+        if self._resting:
+            self._resting = False
+            self.transport.resume_reading()
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """Hand over, and wait while the peer takes nothing. Raises OSError where the connection is lost."""
+        if self.transport.is_closing():
+            raise self.failure or ConnectionResetError("the connection is closed")
+        self.transport.write(data)
+        if self._full is not None:
+            await self._full
+            if self.transport.is_closing():
+                raise self.failure or ConnectionResetError("the connection was lost")
+
+
+def _wake(waiter: "asyncio.Future[None] | None") -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
+
+
+@contextmanager
+def _as(late: type[Exception], broken: type[Exception]) -> Iterator[None]:
+    """httpcore's names for what goes wrong."""
+    try:
+        yield
+    except TimeoutError as exc:
+        raise late(str(exc)) from exc
+    except OSError as exc:  # ssl.SSLError too
+        raise broken(str(exc)) from exc
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    """One connection as httpcore wants it."""
+
+    def __init__(self, pipe: _Pipe) -> None:
+        self._pipe = pipe
+        self._left = b""  # of what was read, beyond what was asked for
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 (httpcore's)
+        data = self._left
+        if data:
+            self._left = b""
+        else:
+            try:  # here a context manager would cost as much as the reading
+                data = await (self._more() if timeout is None else asyncio.wait_for(self._more(), timeout))
+            except TimeoutError as exc:
+                raise httpcore.ReadTimeout(str(exc)) from exc
+            except OSError as exc:
+                raise httpcore.ReadError(str(exc)) from exc
+        if len(data) > max_bytes:
+            data, self._left = data[:max_bytes], data[max_bytes:]
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        if buffer:
+            with _as(httpcore.WriteTimeout, httpcore.WriteError):
+                async with asyncio.timeout(timeout):
+                    await self._put(buffer)
+
+    async def aclose(self) -> None:
+        self._pipe.transport.abort()
+        await asyncio.sleep(0)  # the loop closes the socket in its next turn
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> httpcore.AsyncNetworkStream:  # fmt: skip
+        stream = _TlsStream(self._pipe, ssl_context, server_hostname)
+        try:
+            with _as(httpcore.ConnectTimeout, httpcore.ConnectError):
+                async with asyncio.timeout(timeout):
+                    await stream.shake_hands()
+        except BaseException:
+            await self.aclose()
+            raise
+        return stream
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":
+            return bool(self._left) or self._pipe.readable
+        named = {"client_addr": "sockname", "server_addr": "peername"}
+        return self._pipe.transport.get_extra_info(named.get(info, info))
+
+    async def _more(self) -> bytes:
+        return await self._pipe.read()
+
+    async def _put(self, data: bytes) -> None:
+        await self._pipe.write(data)
+
+
+class _TlsStream(_Stream):
+    """The same inside TLS, whose records pass through memory: no second protocol, no second buffer."""
+
+    def __init__(self, pipe: _Pipe, context: ssl.SSLContext, hostname: str | None) -> None:
+        super().__init__(pipe)
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out, server_hostname=hostname)
+
+    async def shake_hands(self) -> None:
+        """Raises OSError."""
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._turn()
+            except ssl.SSLError:
+                await self._flush()  # the alert says why
+                raise
+            else:
+                await self._flush()
+                return
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "ssl_object":
+            return self._tls
+        if info == "is_readable":
+            return super().get_extra_info(info) or self._tls.pending() > 0 or self._in.pending > 0
+        return super().get_extra_info(info)
+
+    async def _more(self) -> bytes:
+        while True:
+            try:
+                return self._tls.read(TLS_READ_BYTES)
+            except ssl.SSLWantReadError:
+                await self._turn()
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):  # HTTP itself says whether something is missing
+                return b""
+
+    async def _put(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self._tls.write(view) :]
+            await self._flush()
+
+    async def _turn(self) -> None:
+        """Say what TLS has to say, and hear more."""
+        await self._flush()
+        data = await self._pipe.read()
+        if data:
+            self._in.write(data)
+        else:
+            self._in.write_eof()
+
+    async def _flush(self) -> None:
+        if self._out.pending:
+            await self._pipe.write(self._out.read())
+
+
+class _Backend(httpcore.AsyncNetworkBackend):
+    """Makes connections for httpcore."""
+
+    async def connect_tcp(
+        self, host: str, port: int,
+        timeout: float | None = None,  # noqa: ASYNC109
+        local_address: str | None = None, socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:  # fmt: skip
+        with _as(httpcore.ConnectTimeout, httpcore.ConnectError):
+            async with asyncio.timeout(timeout):
+                loop = asyncio.get_running_loop()
+                _, pipe = await loop.create_connection(_Pipe, host, port, happy_eyeballs_delay=EYEBALLS_S)
+        for option in socket_options or ():
+            pipe.transport.get_extra_info("socket").setsockopt(*option)
+        return _Stream(pipe)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Transport(httpx.AsyncBaseTransport):
+    """httpx's own transport but for the backend, which it has no argument for."""
+
+    def __init__(self, context: ssl.SSLContext, options: Iterable[Any]) -> None:
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=context, keepalive_expiry=5.0, socket_options=options, network_backend=_Backend()
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        asked = httpcore.Request(
+            method=request.method,
+            url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=request.extensions,
+        )
+        with _as_httpx():
+            answer = await self._pool.handle_async_request(asked)
+        return httpx.Response(
+            answer.status, headers=answer.headers, stream=_Body(answer.stream), extensions=answer.extensions
+        )
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _as_httpx():
+            async for chunk in self._stream:
+                yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+@contextmanager
+def _as_httpx() -> Iterator[None]:
+    """httpx calls its errors as httpcore does."""
+    try:
+        yield
+    except (
+        httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError,
+        httpcore.UnsupportedProtocol,
+    ) as exc:  # fmt: skip
+        raise getattr(httpx, type(exc).__name__)(str(exc)) from exc
