@@ -1,0 +1,98 @@
+"""Hints after a commit: "these rows changed", ids only. Any of them may be lost; the database is the truth."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+from django.db import transaction
+
+logger = logging.getLogger(__name__)
+
+STREAMS = "streams"  # channel of the background consumer: stream.wake, stream.stop, delivery.wake
+LIVE = "live"  # group of the hubs: live.changed with topics
+INBOX = "inbox"
+WAITING_MOST = 1000  # hints for a layer that does not take them: what comes then is lost, as any hint may be
+
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+def use_loop(loop: asyncio.AbstractEventLoop | None) -> None:
+    """Publish from this loop. `serve` and `hold` say it once: from another thread, a layer call of its own is slow."""
+    global _loop
+    _loop = loop
+
+
+def run_topic(run_id: UUID) -> str:
+    """The topic of one run's page."""
+    return f"run.{run_id.hex}"
+
+
+def request_topic(request_id: UUID) -> str:
+    """The topic of one request's page."""
+    return f"request.{request_id.hex}"
+
+
+def changed(*topics: str) -> None:
+    """Tell the pages, once the surrounding transaction is committed, that these topics changed."""
+    message = {"type": "live.changed", "topics": sorted(set(topics))}
+    _after_commit(lambda: _layer().group_send(LIVE, message))
+
+
+def stream_wake(run_id: UUID) -> None:
+    """A run has something to hold."""
+    _after_commit(lambda: _layer().send(STREAMS, {"type": "stream.wake", "run_id": str(run_id)}))
+
+
+def stream_stop(run_id: UUID) -> None:
+    """A run is to be held no longer."""
+    _after_commit(lambda: _layer().send(STREAMS, {"type": "stream.stop", "run_id": str(run_id)}))
+
+
+def delivery_wake(delivery_id: UUID) -> None:
+    """A delivery may be due."""
+    _after_commit(lambda: _layer().send(STREAMS, {"type": "delivery.wake", "delivery_id": str(delivery_id)}))
+
+
+def _layer() -> Any:
+    return get_channel_layer()  # type: ignore[no-untyped-call]
+
+
+def _after_commit(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    transaction.on_commit(lambda: _publish(make), robust=True)
+
+
+def _publish(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    loop = _loop if _loop is not None and not _loop.is_closed() else _running_loop()
+    if loop is None:  # a command: nobody else will turn a loop for us
+        async_to_sync(_carry)(make)
+    else:
+        loop.call_soon_threadsafe(_spawn, make)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+_tasks: set[asyncio.Task[None]] = set()
+
+
+def _spawn(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    if len(_tasks) >= WAITING_MOST:
+        return
+    task = asyncio.get_running_loop().create_task(_carry(make))
+    _tasks.add(task)  # the loop itself keeps only weak references
+    task.add_done_callback(_tasks.discard)
+
+
+async def _carry(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    try:
+        await make()
+    except Exception as exc:  # a lost hint is allowed; whoever needs it looks at the rows
+        logger.warning("announce: hint lost: %s: %s", type(exc).__name__, exc)
