@@ -1,0 +1,1 @@
+"""What people answer: requests, decisions, and their way back to the provider."""
