@@ -1,0 +1,233 @@
+"""What sockets watch together: each room reads the rows again and renders what changed, once for all of them.
+
+A room is used from one thread at a time. `news` is for sockets that are in step; `everything` is for one that has just
+come or fell behind, and leaves what the others are still to be told untouched. Placing a piece twice changes nothing.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+from uuid import UUID
+
+from django.template.loader import render_to_string
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from approvals.models import ApprovalRequest
+from dashboard import missing, panels, runs, slip
+from dashboard.forms import InboxFilter
+from dashboard.timeline import Entry, Timeline
+from streams import announce
+
+KEPT_ENTRIES = 150
+PLACED = ("waiting", "missing")  # pieces of an inbox that have a place of their own on the page
+
+Pieces = dict[str, SafeString]
+
+
+class Room(Protocol):
+    """What is watched. `topics` says which announcements wake it, `kind` which part of a page it is."""
+
+    topics: frozenset[str]
+
+    @property
+    def kind(self) -> str: ...
+
+    def news(self) -> str:
+        """What changed since the last call, as HTML; empty if nothing did."""
+        ...
+
+    def everything(self, after: int) -> str:
+        """All of it, or for a run all that came after a seq."""
+        ...
+
+
+@dataclass(slots=True)
+class Pieced(ABC):
+    """A room whose content is a few pieces by id: only those that differ are sent."""
+
+    kind: ClassVar[str]
+    topics: frozenset[str]
+    _last: Pieces | None = None  # as those in step have them
+    _uneven: set[str] = field(default_factory=set)  # somebody has another one: a newcomer, who was told a later state
+
+    @abstractmethod
+    def pieces(self) -> Pieces:
+        """What the room shows now, by the id of its place on the page."""
+
+    def news(self) -> str:
+        before, now = self._last or {}, self.pieces()
+        uneven, self._last, self._uneven = self._uneven, now, set()
+        return self.join({name: html for name, html in now.items() if name in uneven or before.get(name) != html})
+
+    def everything(self, after: int) -> str:
+        now = self.pieces()
+        if self._last is None:
+            self._last = now
+        self._uneven |= {name for name, html in now.items() if self._last.get(name) != html}
+        return self.join(now)
+
+    def join(self, pieces: Pieces) -> SafeString:
+        return joined(pieces.values())
+
+
+@dataclass(slots=True)
+class RailRoom(Pieced):
+    """The numbers beside Inbox and Runs."""
+
+    kind: ClassVar[str] = "rail"
+    topics: frozenset[str] = frozenset({announce.INBOX})
+
+    def pieces(self) -> Pieces:
+        counted = panels.counts(panels.whole())
+        return {"rail": render_to_string("dashboard/_rail_counts.html", {"counts": counted, "oob": True})}
+
+
+@dataclass(slots=True)
+class InboxRoom(Pieced):
+    """The moving parts of a queue under one filter."""
+
+    kind: ClassVar[str] = "inbox"
+    topics: frozenset[str] = frozenset({announce.INBOX})
+    filter: InboxFilter = field(default_factory=InboxFilter)
+    _states: dict[UUID, tuple[str, SafeString]] = field(
+        default_factory=dict
+    )  # request -> what it was rendered from, HTML
+
+    def pieces(self) -> Pieces:
+        found = panels.news(panels.whole(), self.filter)
+        made = {"waiting": render_to_string("dashboard/_waiting.html", {"news": found, "oob": True})}
+        told = {"missing": missing.find(panels.whole()), "oob": True}
+        made["missing"] = render_to_string("dashboard/_missing.html", told)
+        states: dict[UUID, tuple[str, SafeString]] = {}
+        for row in found.changed:
+            source = f"{row.rev} {row.batch} {row.changed_at}"
+            known = self._states.get(row.id)
+            html = known[1] if known and known[0] == source else row_html(row)
+            states[row.id] = source, html
+            made[str(row.id)] = html
+        self._states = states
+        return made
+
+    def join(self, pieces: Pieces) -> SafeString:
+        states = joined(html for name, html in pieces.items() if name not in PLACED)
+        return joined([*(html for name, html in pieces.items() if name in PLACED), feed(states) if states else states])
+
+
+@dataclass(slots=True, kw_only=True)
+class RequestRoom(Pieced):
+    """One slip: whether its stub still says what is true, and what its companions wait for."""
+
+    kind: ClassVar[str] = "request"
+    request_id: UUID
+
+    @classmethod
+    def of(cls, request_id: UUID) -> "RequestRoom":
+        found = ApprovalRequest.objects.filter(batch__requests=request_id).values_list("pk", flat=True)
+        return cls(request_id=request_id, topics=frozenset(map(announce.request_topic, {request_id, *found})))
+
+    def pieces(self) -> Pieces:
+        rows = panels.with_parts(ApprovalRequest.objects.filter(pk=self.request_id).defer("arguments"))
+        asked = rows.first()
+        if asked is None:
+            return {}
+        told = panels.rev(asked, panels.decision_of(asked), panels.delivery_of(asked))
+        made: Pieces = {"rev": render_to_string("dashboard/_rev.html", {"asked": asked, "rev": told})}
+        if envelope := slip.envelope(asked):
+            made["envelope"] = render_to_string("dashboard/_envelope.html", {"envelope": envelope, "oob": True})
+        return made
+
+
+@dataclass(slots=True)
+class RunRoom:
+    """A run's timeline as it grows, its head and its stream's health."""
+
+    kind: ClassVar[str] = "run"
+    run_id: UUID
+    topics: frozenset[str]
+    _timeline: Timeline | None = None
+    _untold: dict[tuple[int, int], Entry] = field(default_factory=dict)  # read, and not yet sent to those in step
+    _head: SafeString | str = ""  # as those in step have it; empty if somebody has another one
+    _asked: Pieces = field(default_factory=dict)  # the entries that ask, as those in step have them
+
+    @classmethod
+    def of(cls, run_id: UUID) -> "RunRoom":
+        return cls(run_id, frozenset({announce.run_topic(run_id)}))
+
+    def news(self) -> str:
+        told = runs.panel(panels.whole(), self.run_id)
+        kept = self._catch_up(told)
+        entries, self._untold = self._untold, {}
+        asked = {entry.id: entry_html(entry, told) for entry in kept if entry.what == "ask"}
+        fresh = [entry_html(entry, told) for _, entry in sorted(entries.items()) if entry.what != "ask"]
+        fresh += [html for first, html in asked.items() if self._asked.get(first) != html]
+        head = head_html(told)
+        before, self._head, self._asked = self._head, head, asked
+        made = [head] if head != before else []
+        return joined([*made, feed(joined(fresh), seq=self._seq)] if fresh else made)
+
+    def everything(self, after: int) -> str:
+        told = runs.panel(panels.whole(), self.run_id)
+        kept = self._catch_up(told)
+        wanted = [entry for entry in kept if max(entry.last, entry.result_seq or 0) > after or entry.what == "ask"]
+        missed = self._start if self._start > after + 1 else 0  # more came than is kept
+        entries = joined(entry_html(one, told) for one in wanted)
+        head = head_html(told)
+        if head != self._head:
+            self._head = ""
+        for entry in wanted:
+            if entry.what == "ask" and self._asked.get(entry.id) != entry_html(entry, told):
+                self._asked.pop(entry.id, None)
+        return joined([head, feed(entries, seq=self._seq, missed=missed)])
+
+    @property
+    def _seq(self) -> int:
+        return self._timeline.seq if self._timeline else 0
+
+    @property
+    def _start(self) -> int:
+        return self._timeline.start if self._timeline else 1
+
+    def _catch_up(self, told: runs.Panel) -> list[Entry]:
+        """Read what came, and return the entries that are kept."""
+        if self._timeline is None:
+            self._timeline, _ = runs.window(told.run, entries=KEPT_ENTRIES)
+        else:
+            self._untold |= {entry.place: entry for entry in runs.since(self._timeline, self.run_id)}
+            self._timeline.trim(KEPT_ENTRIES)
+            oldest = self._timeline.entries[0].place if self._timeline.entries else (0, 0)
+            self._untold = {place: entry for place, entry in self._untold.items() if place >= oldest}
+        return self._timeline.entries
+
+
+def row_html(row: panels.Row) -> SafeString:
+    """What of a row moves by itself: its state, and who decided it."""
+    parts = ("dashboard/_state.html", "dashboard/_row_by.html")
+    return joined(render_to_string(name, {"row": row}) for name in parts)
+
+
+def head_html(told: runs.Panel) -> SafeString:
+    return render_to_string("dashboard/_run_live.html", {"panel": told, "oob": True})
+
+
+def entry_html(entry: Entry, told: runs.Panel) -> SafeString:
+    return render_to_string("dashboard/_entry.html", {"shown": runs.shown([entry], told.by_call)[0], "panel": told})
+
+
+def joined(parts: Iterable[SafeString]) -> SafeString:
+    """Rendered parts, one after the other."""
+    return format_html_join("", "{}", ((part,) for part in parts))
+
+
+def feed(pieces: SafeString, *, seq: int | None = None, missed: int = 0) -> SafeString:
+    """Pieces that the page puts in their places: an id that is there is replaced, a new one goes to the end.
+
+    `missed`: nothing before this seq is told. A page that has not got so far loads itself again.
+    """
+    return format_html(
+        '<div id="feed" hidden hx-swap-oob="true" data-seq="{}"{}>{}</div>',
+        "" if seq is None else seq,
+        format_html(' data-missed="{}"', missed) if missed else "",
+        pieces,
+    )
