@@ -1,0 +1,1 @@
+"""Loaded from pyproject.toml before pytest-django reads the settings; a conftest.py comes too late for that."""
