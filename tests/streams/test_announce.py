@@ -1,0 +1,91 @@
+"""Hints leave after the commit only, on the loop that was named, and may be lost without harm."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from channels.db import database_sync_to_async
+from channels.layers import get_channel_layer
+from django.db import transaction
+
+from streams import announce
+
+LIMIT_S = 10
+
+
+@pytest.fixture(autouse=True)
+def _no_loop() -> Iterator[None]:
+    yield
+    announce.use_loop(None)
+
+
+def layer() -> Any:
+    return get_channel_layer()  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_hint_leaves_with_the_commit_on_the_named_loop() -> None:
+    async with asyncio.timeout(LIMIT_S):
+        await layer().flush()
+        announce.use_loop(asyncio.get_running_loop())
+        run_id, mine = uuid4(), await layer().new_channel()
+        await layer().group_add(announce.LIVE, mine)
+
+        def write() -> None:
+            with transaction.atomic():
+                announce.changed(announce.run_topic(run_id), announce.INBOX, announce.INBOX)
+                announce.stream_wake(run_id)
+                assert not announce._tasks
+
+        await database_sync_to_async(write)()
+        heard = await layer().receive(mine)
+        assert heard == {"type": "live.changed", "topics": [announce.INBOX, f"run.{run_id.hex}"]}
+        assert await layer().receive(announce.STREAMS) == {"type": "stream.wake", "run_id": str(run_id)}
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_rolled_back_change_is_not_announced() -> None:
+    announce.use_loop(asyncio.get_running_loop())
+    await layer().flush()
+
+    def write() -> None:
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            announce.stream_stop(uuid4())
+            raise ZeroDivisionError
+
+    await database_sync_to_async(write)()
+    await asyncio.sleep(0)
+    assert not layer().channels
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_lost_hint_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(channel: str, message: object) -> None:
+        raise ConnectionError("redis is gone")
+
+    monkeypatch.setattr(layer(), "send", refuse)
+    announce.delivery_wake(uuid4())
+
+
+async def test_a_layer_that_takes_nothing_does_not_make_hints_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken, go_on = [0], asyncio.Event()
+
+    class Hanging:
+        async def send(self, channel: str, message: object) -> None:
+            taken[0] += 1
+            await go_on.wait()
+
+    monkeypatch.setattr(announce, "WAITING_MOST", 3)
+    async with asyncio.timeout(LIMIT_S):
+        for _ in range(10):
+            announce._spawn(lambda: Hanging().send("", {}))
+        await asyncio.sleep(0)
+        assert taken == [3]
+        go_on.set()
+        while announce._tasks:
+            await asyncio.sleep(0)
+        announce._spawn(lambda: Hanging().send("", {}))
+        await asyncio.sleep(0)
+        assert taken == [4]
