@@ -1,6 +1,5 @@
 """ApprovalRequest, Vote, Decision, Delivery, AuditEntry and their constraints."""
 
-import uuid
 from typing import ClassVar
 
 from django.conf import settings
@@ -8,6 +7,7 @@ from django.db import models
 from django.db.models import CheckConstraint, Q, UniqueConstraint
 from django.utils import timezone
 
+from approvals import ids
 from streams import secrets
 from streams.models import Run
 
@@ -52,7 +52,7 @@ class Ran(models.TextChoices):
 class Batch(models.Model):
     """Requests that one answer must cover (AG-UI: all interrupts of one run)."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(primary_key=True, default=ids.in_order, editable=False)
     run = models.ForeignKey(Run, models.PROTECT, related_name="batches")
     round = models.PositiveSmallIntegerField(default=1)  # a later one offers again what was not taken
     changes = models.PositiveBigIntegerField(default=0)  # updating it is the lock that keeps its members' moves in line
@@ -71,7 +71,7 @@ class Batch(models.Model):
 class ApprovalRequest(models.Model):
     """One tool call waiting for a person; settled once (lifecycle.py)."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(primary_key=True, default=ids.in_order, editable=False)
     run = models.ForeignKey(Run, models.PROTECT, related_name="requests")
     call_id = models.CharField(max_length=300)  # the provider's: a replayed stream must find the same row
     version = models.PositiveSmallIntegerField(default=1)  # changed arguments are a new version
@@ -145,7 +145,7 @@ class ApprovalRequest(models.Model):
 class Vote(models.Model):
     """What one person said about a request; one live vote each."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(primary_key=True, default=ids.in_order, editable=False)
     request = models.ForeignKey(ApprovalRequest, models.PROTECT, related_name="votes")
     by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="votes")
     verdict = models.CharField(max_length=7, choices=Verdict)
@@ -174,7 +174,7 @@ class Undone(models.TextChoices):
 class Decision(models.Model):
     """What was decided on a request; one live decision each. Its id is the key sent along."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(primary_key=True, default=ids.in_order, editable=False)
     request = models.ForeignKey(ApprovalRequest, models.PROTECT, related_name="decisions")
     by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="decisions")
     verdict = models.CharField(max_length=7, choices=Verdict)
@@ -219,7 +219,7 @@ class DeliveryKind(models.TextChoices):
 class Delivery(models.Model):
     """The outbox: what must leave. Written in the transaction that caused it, carried by the courier."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(primary_key=True, default=ids.in_order, editable=False)
     kind = models.CharField(max_length=8, choices=DeliveryKind)
     run = models.ForeignKey(Run, models.PROTECT, null=True, blank=True, related_name="deliveries")
     decision = models.ForeignKey(Decision, models.PROTECT, null=True, blank=True, related_name="deliveries")
@@ -284,7 +284,7 @@ class Delivery(models.Model):
 class WebhookEndpoint(models.Model):
     """Who is told by signed webhook what is waiting."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(primary_key=True, default=ids.in_order, editable=False)
     url = models.CharField(max_length=500)
     secret_sealed = models.TextField(editable=False)
     previous_secret_sealed = models.TextField(blank=True, editable=False)

@@ -1,6 +1,5 @@
 """What providers ask: the projector opens, supersedes and ends requests as events are stored."""
 
-import uuid
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
@@ -14,6 +13,7 @@ from approvals import (
     evidence,
     executed,
     frameworks,
+    ids,
     lifecycle,
     notices,
     outbox,
@@ -295,7 +295,7 @@ def offer_again(
         made = _request(*last, record) if last else None
     if made is None:
         made = ApprovalRequest.objects.get(pk=asked.pk)
-        made.pk, made._state.adding = uuid.uuid4(), True
+        made.pk, made._state.adding = ids.in_order(), True
     made.version = (versions.aggregate(last=Max("version"))["last"] or 0) + 1
     made.status, made.settled_at, made.status_changed_at, made.ended_why = S.PENDING, None, record.at, ""
     made.requested_at, made.alert, made.reoffers, made.batch = record.at, alert, asked, batch

@@ -155,7 +155,7 @@ def panel(seen: Sight, run_id: UUID) -> Panel:
         .values_list("kind")
         .annotate(count=Count("seq"))
     )
-    asked = list(panels.with_parts(seen.requests.filter(run=run)).order_by("requested_at", "version")[:100])
+    asked = list(panels.with_parts(seen.requests.filter(run=run)).order_by("requested_at", "pk")[:100])
     rows = panels.rows(asked)
     try:
         replay = REPLAYS[providers.get(run.provider.kind).capabilities.replay]

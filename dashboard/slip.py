@@ -376,7 +376,7 @@ def envelope(asked: ApprovalRequest) -> Envelope | None:
             panels.decision_of(one),
             one.pk == asked.pk,
         )
-        for one in found.order_by("opened_by_seq", "requested_at", "call_id").prefetch_related(panels.live_decisions())
+        for one in found.order_by("opened_by_seq", "requested_at", "pk").prefetch_related(panels.live_decisions())
     ]
     pending = words.request(S.PENDING)
     return Envelope(members, sum(member.word != pending for member in members)) if len(members) > 1 else None

@@ -2,7 +2,7 @@
 
 import django.db.models.deletion
 import django.utils.timezone
-import uuid
+import approvals.ids
 from django.conf import settings
 from django.db import migrations, models
 
@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='WebhookEndpoint',
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ('id', models.UUIDField(default=approvals.ids.in_order, editable=False, primary_key=True, serialize=False)),
                 ('url', models.CharField(max_length=500)),
                 ('secret_sealed', models.TextField(editable=False)),
                 ('previous_secret_sealed', models.TextField(blank=True, editable=False)),
@@ -64,7 +64,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Batch',
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ('id', models.UUIDField(default=approvals.ids.in_order, editable=False, primary_key=True, serialize=False)),
                 ('round', models.PositiveSmallIntegerField(default=1)),
                 ('changes', models.PositiveBigIntegerField(default=0)),
                 ('total', models.PositiveSmallIntegerField()),
@@ -79,7 +79,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='ApprovalRequest',
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ('id', models.UUIDField(default=approvals.ids.in_order, editable=False, primary_key=True, serialize=False)),
                 ('call_id', models.CharField(max_length=300)),
                 ('version', models.PositiveSmallIntegerField(default=1)),
                 ('tool', models.CharField(max_length=300)),
@@ -119,7 +119,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Decision',
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ('id', models.UUIDField(default=approvals.ids.in_order, editable=False, primary_key=True, serialize=False)),
                 ('verdict', models.CharField(choices=[('approve', 'Approve'), ('reject', 'Reject')], max_length=7)),
                 ('reason', models.TextField(blank=True)),
                 ('edited', models.TextField(blank=True)),
@@ -137,7 +137,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Vote',
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ('id', models.UUIDField(default=approvals.ids.in_order, editable=False, primary_key=True, serialize=False)),
                 ('verdict', models.CharField(choices=[('approve', 'Approve'), ('reject', 'Reject')], max_length=7)),
                 ('reason', models.TextField(blank=True)),
                 ('seen_sha256', models.CharField(max_length=64)),
@@ -150,7 +150,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Delivery',
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ('id', models.UUIDField(default=approvals.ids.in_order, editable=False, primary_key=True, serialize=False)),
                 ('kind', models.CharField(choices=[('decision', 'Decision'), ('batch', 'Batch'), ('webhook', 'Webhook')], max_length=8)),
                 ('event', models.CharField(blank=True, max_length=40)),
                 ('body', models.TextField(blank=True)),

@@ -146,7 +146,7 @@ class RunAdmin(HistoryAdmin):
         sent = Delivery.objects.filter(run=row).select_related("decision__request", "batch").order_by("-created_at")
         sent = sent.defer("body", "answer", *(f"decision__request__{name}" for name in TEXTS))
         hooks = ProviderHook.objects.filter(provider=row.provider_id, external_id=row.external_id or "-")
-        asked = row.requests.order_by("requested_at", "version").defer(*TEXTS)
+        asked = row.requests.order_by("requested_at", "pk").defer(*TEXTS)
         lease = getattr(row, "lease", None)
         return [
             table(
