@@ -201,7 +201,7 @@ class Source(models.TextChoices):
 class Event(models.Model):
     """One thing that happened on a run, exactly as it was told; written by the journal only."""
 
-    run = models.ForeignKey(Run, models.PROTECT, related_name="events")
+    run = models.ForeignKey(Run, models.PROTECT, related_name="events", db_index=False)  # event_once_per_seq serves it
     seq = models.PositiveBigIntegerField()  # ours: dense per run, in commit order, house events too
     source = models.CharField(max_length=8, choices=Source, default=Source.PROVIDER)
     kind = models.CharField(max_length=100)

@@ -5,6 +5,7 @@ loop for each event. Here a connection reads on into a small buffer, and TLS is 
 """
 
 import asyncio
+import ipaddress
 import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
@@ -235,14 +236,24 @@ class _Backend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:  # fmt: skip
         with _as(httpcore.ConnectTimeout, httpcore.ConnectError):
             async with asyncio.timeout(timeout):
+                # A race leaks the winner's socket if it is called off in the same turn; an address needs none.
+                racing = None if _is_address(host) else EYEBALLS_S
                 loop = asyncio.get_running_loop()
-                _, pipe = await loop.create_connection(_Pipe, host, port, happy_eyeballs_delay=EYEBALLS_S)
+                _, pipe = await loop.create_connection(_Pipe, host, port, happy_eyeballs_delay=racing)
         for option in socket_options or ():
             pipe.transport.get_extra_info("socket").setsockopt(*option)
         return _Stream(pipe)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class Transport(httpx.AsyncBaseTransport):

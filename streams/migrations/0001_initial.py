@@ -139,7 +139,7 @@ class Migration(migrations.Migration):
                 ('sha256', models.CharField(max_length=64)),
                 ('marked', models.BooleanField(default=False)),
                 ('received_at', models.DateTimeField()),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='events', to='streams.run')),
+                ('run', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='events', to='streams.run')),
             ],
             options={
                 'ordering': ['run', 'seq'],
