@@ -1,5 +1,6 @@
 """Marks, order and fixtures for every test."""
 
+import inspect
 import os
 from collections.abc import Iterator
 
@@ -8,8 +9,9 @@ import pytest
 from tests.plugins.environment import DATA
 
 REAL_PARTS = ("process", "browser")
-"""Tests whose processes, sockets and browsers share a machine with others get a second try; the summary names each
-that needed it (RERUN), and that one is to be understood. A test of pure code has one try."""
+MORE_TRIES = 2
+"""Tests whose processes, sockets, event loops and browsers share a machine with others are tried again; the summary
+names each that needed it (RERUN), and that one is to be understood. A test of pure code has one try."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -18,8 +20,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = getattr(item, "fixturenames", ())
         if item.get_closest_marker("django_db") or {"db", "transactional_db", "django_db_setup"} & set(fixtures):
             item.add_marker("database")
-        if any(item.get_closest_marker(mark) for mark in REAL_PARTS) or _commits(item):
-            item.add_marker(pytest.mark.flaky(reruns=1))
+        if any(item.get_closest_marker(mark) for mark in REAL_PARTS) or _commits(item) or _is_async(item):
+            item.add_marker(pytest.mark.flaky(reruns=MORE_TRIES))
     if os.environ.get("PYTEST_XDIST_WORKER", "").startswith("gw"):  # the long ones first, so that no worker ends alone
         items.sort(key=_length, reverse=True)
 
@@ -27,6 +29,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _commits(item: pytest.Item) -> bool:
     mark = item.get_closest_marker("django_db")
     return bool(mark and mark.kwargs.get("transaction"))
+
+
+def _is_async(item: pytest.Item) -> bool:
+    return inspect.iscoroutinefunction(getattr(item, "function", None))
 
 
 def _length(item: pytest.Item) -> int:
