@@ -1,7 +1,7 @@
 """One set of sockets a room in each process; one message a flush from the layer, one render a flush and room.
 
-A room is flushed at once when it is idle, and under load at most every 25 ms. What is slow to render pauses longer
-between two flushes, for other rooms' sake, but never more than 25 ms.
+A room is flushed at once when it is idle, and under load every 8 ms. What is slow to render pauses longer between two
+flushes, for other rooms' sake, but never more than 25 ms.
 The layer's hints may be lost, so every room is looked at again every 10 s; who falls behind gets everything anew. A
 page asks for everything every few seconds, to be sure: no fault of ours keeps it wrong for longer.
 """
@@ -25,13 +25,15 @@ from streams.faults import fault
 
 logger = logging.getLogger(__name__)
 
-FLUSH_S = 0.025
+FLUSH_S = 0.025  # the longest pause between two flushes of a room
+LEAST_S = 0.008  # and the least from one to the next
 BEAT_S = 5.0
 LOOK_AGAIN_BEATS = 2
 SIGNED_OUT_S = 0.25
 HEARING_S = 5.0  # a layer that cannot be joined holds up no page: the beat looks at every room
 AGAIN_S = 1.0  # those who ask for everything in this time are told together
 TRY_AGAIN_S = 1.0  # after a room could not be rendered
+OWED_S = 1.0  # until a room that left something for later is looked at as a whole
 TURN = 128  # sockets written to before the loop may do something else
 REJOIN_S = 3600  # a group membership ends after a day
 GONE = 4401  # the session is over: the page must not come back by itself
@@ -75,6 +77,8 @@ class Audience:
     behind: set[Watcher] = field(default_factory=set)
     asking: set[Watcher] = field(default_factory=set)  # in step as far as we know, and want everything all the same
     wanted: bool = False
+    told: set[str] | None = None  # topics announced since the last flush; None: whatever there is
+    owed: asyncio.TimerHandle | None = None
     flushing: "asyncio.Task[None] | None" = None
     idle_from: float = 0.0
     rendering_s: float = 0.0  # of the flush under way
@@ -190,10 +194,15 @@ class Hub:
             asyncio.get_running_loop().call_later(SIGNED_OUT_S, self._check_now.set)
         for name, audience in list(self._audiences.items()):
             if audience.room is None or not told.isdisjoint(audience.room.topics):
-                self._wake(name, audience)
+                self._wake(name, audience, told)
 
-    def _wake(self, name: Hashable, audience: Audience) -> None:
+    def _wake(self, name: Hashable, audience: Audience, told: Collection[str] | None = ()) -> None:
+        """Flush a room soon. `told`: what was announced; None: look at everything."""
         audience.wanted = True
+        if told is None:
+            audience.told = None
+        elif audience.told is not None:
+            audience.told |= set(told)
         if audience.flushing is None or audience.flushing.done():
             audience.flushing = asyncio.create_task(self._flush(name, audience), name=f"flush {name}")
 
@@ -208,18 +217,25 @@ class Hub:
             except Exception:  # one room that cannot be rendered must not silence the others
                 logger.exception("hub: %s cannot be rendered", name)
                 audience.put_behind(list(audience.in_step))
-                asyncio.get_running_loop().call_later(TRY_AGAIN_S, self._wake, name, audience)
+                asyncio.get_running_loop().call_later(TRY_AGAIN_S, self._wake, name, audience, None)
                 return
             finally:
                 # A long wait for a thread is no reason to wait still longer.
-                rested = started + max(self._flush_s, 3 * audience.rendering_s)
+                rested = started + max(min(LEAST_S, self._flush_s), 3 * audience.rendering_s)
                 audience.idle_from = min(rested, time.monotonic() + self._flush_s)
+            if audience.room is not None and audience.room.owes and audience.owed is None:
+                audience.owed = asyncio.get_running_loop().call_later(OWED_S, self._look_again, name, audience)
+
+    def _look_again(self, name: Hashable, audience: Audience) -> None:
+        audience.owed = None
+        self._wake(name, audience, None)
 
     async def _render_and_send(self, audience: Audience) -> None:
         if audience.room is None:
             audience.room = await self._rendered(audience, audience.make)
         if audience.in_step:
-            html = await self._rendered(audience, audience.room.news)
+            told, audience.told = audience.told, set()
+            html = await self._rendered(audience, audience.room.news, told)
             audience.renders += 1
             if html:
                 await self._send(audience, Frame(html), list(audience.in_step))
@@ -273,7 +289,7 @@ class Hub:
         await layer.group_add(announce.LIVE, channel)
         self._hearing.set()
         for name, audience in list(self._audiences.items()):  # what was said while nobody listened
-            self._wake(name, audience)
+            self._wake(name, audience, None)
         joined = time.monotonic()
         try:
             while True:
@@ -296,7 +312,7 @@ class Hub:
             count += 1
             if count % LOOK_AGAIN_BEATS == 0:
                 for name, audience in list(self._audiences.items()):
-                    self._wake(name, audience)
+                    self._wake(name, audience, None)
             try:
                 await self._check()
             except Exception as exc:  # the database is away: nobody is thrown out for that, nothing new is let through

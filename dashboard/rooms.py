@@ -5,7 +5,7 @@ come or fell behind, and leaves what the others are still to be told untouched. 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 from uuid import UUID
@@ -34,8 +34,16 @@ class Room(Protocol):
     @property
     def kind(self) -> str: ...
 
-    def news(self) -> str:
-        """What changed since the last call, as HTML; empty if nothing did."""
+    @property
+    def owes(self) -> bool:
+        """Whether something of it was left for later, and wants a call a moment from now that looks at everything."""
+        ...
+
+    def news(self, told: Collection[str] | None = None) -> str:
+        """What changed since the last call, as HTML; empty if nothing did.
+
+        `told`: the topics that were announced since then. None: look at everything.
+        """
         ...
 
     def everything(self, after: int) -> str:
@@ -48,6 +56,7 @@ class Pieced(ABC):
     """A room whose content is a few pieces by id: only those that differ are sent."""
 
     kind: ClassVar[str]
+    owes: ClassVar[bool] = False
     topics: frozenset[str]
     _last: Pieces | None = None  # as those in step have them
     _uneven: set[str] = field(default_factory=set)  # somebody has another one: a newcomer, who was told a later state
@@ -56,7 +65,7 @@ class Pieced(ABC):
     def pieces(self) -> Pieces:
         """What the room shows now, by the id of its place on the page."""
 
-    def news(self) -> str:
+    def news(self, told: Collection[str] | None = None) -> str:
         before, now = self._last or {}, self.pieces()
         uneven, self._last, self._uneven = self._uneven, now, set()
         return self.join({name: html for name, html in now.items() if name in uneven or before.get(name) != html})
@@ -141,11 +150,16 @@ class RequestRoom(Pieced):
 
 @dataclass(slots=True)
 class RunRoom:
-    """A run's timeline as it grows, its head and its stream's health."""
+    """A run's timeline as it grows, its head and its stream's health.
+
+    Where only text came, only its entries are rendered: the head counts events, and may be a moment behind in that.
+    """
 
     kind: ClassVar[str] = "run"
     run_id: UUID
     topics: frozenset[str]
+    owes: bool = False
+    _panel: runs.Panel | None = None  # as it was read last
     _timeline: Timeline | None = None
     _untold: dict[tuple[int, int], Entry] = field(default_factory=dict)  # read, and not yet sent to those in step
     _head: SafeString | str = ""  # as those in step have it; empty if somebody has another one
@@ -153,32 +167,47 @@ class RunRoom:
 
     @classmethod
     def of(cls, run_id: UUID) -> "RunRoom":
-        return cls(run_id, frozenset({announce.run_topic(run_id)}))
+        return cls(run_id, frozenset({announce.run_topic(run_id), announce.text_topic(run_id)}))
 
-    def news(self) -> str:
-        told = runs.panel(panels.whole(), self.run_id)
-        kept = self._catch_up(told)
-        entries, self._untold = self._untold, {}
-        asked = {entry.id: entry_html(entry, told) for entry in kept if entry.what == "ask"}
-        fresh = [entry_html(entry, told) for _, entry in sorted(entries.items()) if entry.what != "ask"]
-        fresh += [html for first, html in asked.items() if self._asked.get(first) != html]
-        head = head_html(told)
+    def news(self, told: Collection[str] | None = None) -> str:
+        if self._panel is not None and told is not None and announce.run_topic(self.run_id) not in told:
+            kept = self._catch_up(self._panel)
+            if not any(entry.what == "ask" for entry in self._untold.values()):
+                self.owes = self.owes or bool(self._untold)
+                return self._texts(self._panel)
+            panel = self._look()
+        else:
+            panel = self._look()
+            kept = self._catch_up(panel)
+        asked = {entry.id: entry_html(entry, panel) for entry in kept if entry.what == "ask"}
+        changed = [html for first, html in asked.items() if self._asked.get(first) != html]
+        head = head_html(panel)
         before, self._head, self._asked = self._head, head, asked
-        made = [head] if head != before else []
-        return joined([*made, feed(joined(fresh), seq=self._seq)] if fresh else made)
+        return joined([*([head] if head != before else []), self._texts(panel, changed)])
+
+    def _look(self) -> runs.Panel:
+        self._panel, self.owes = runs.panel(panels.whole(), self.run_id), False
+        return self._panel
+
+    def _texts(self, panel: runs.Panel, more: Iterable[SafeString] = ()) -> SafeString:
+        """What was read and not yet told, but for what asks."""
+        entries, self._untold = self._untold, {}
+        fresh = [entry_html(entry, panel) for _, entry in sorted(entries.items()) if entry.what != "ask"] + [*more]
+        return feed(joined(fresh), seq=self._seq) if fresh else SafeString("")
 
     def everything(self, after: int) -> str:
-        told = runs.panel(panels.whole(), self.run_id)
+        told = self._look()
         kept = self._catch_up(told)
         wanted = [entry for entry in kept if max(entry.last, entry.result_seq or 0) > after or entry.what == "ask"]
         missed = self._start if self._start > after + 1 else 0  # more came than is kept
         entries = joined(entry_html(one, told) for one in wanted)
         head = head_html(told)
         if head != self._head:
-            self._head = ""
+            self._head, self.owes = "", True
         for entry in wanted:
             if entry.what == "ask" and self._asked.get(entry.id) != entry_html(entry, told):
                 self._asked.pop(entry.id, None)
+                self.owes = True
         return joined([head, feed(entries, seq=self._seq, missed=missed)])
 
     @property

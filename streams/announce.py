@@ -31,6 +31,11 @@ def run_topic(run_id: UUID) -> str:
     return f"run.{run_id.hex}"
 
 
+def text_topic(run_id: UUID) -> str:
+    """The topic of one run's page where the run only told more text: all else on the page is as it was."""
+    return f"text.{run_id.hex}"
+
+
 def request_topic(request_id: UUID) -> str:
     """The topic of one request's page."""
     return f"request.{request_id.hex}"

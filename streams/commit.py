@@ -150,7 +150,8 @@ def _write(new: list[New], runs: Mapping[UUID, RunNow], project: Project) -> Non
         new += said
     _checkpoint(new)
     told = progress.apply([(run, entry) for run, entry, _ in new])
-    topics = [announce.run_topic(run_id) for run_id, run in runs.items() if run.next_seq > run.last_seq + 1]
+    grown = [run_id for run_id, run in runs.items() if run.next_seq > run.last_seq + 1]
+    topics = [announce.run_topic(run_id) if run_id in told else announce.text_topic(run_id) for run_id in grown]
     announce.changed(*topics, *((announce.INBOX,) if told else ()))
     fault("journal.projected")
 

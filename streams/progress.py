@@ -108,8 +108,8 @@ def wanted(status: RunStatus, entry: "Entry") -> tuple[RunStatus, Ended | None]:
     return status, end
 
 
-def apply(new: Sequence[tuple[RunNow, "Entry"]]) -> bool:
-    """Move and date the runs of these stored entries. Returns whether they had more than text to tell."""
+def apply(new: Sequence[tuple[RunNow, "Entry"]]) -> Container[UUID]:
+    """Move and date the runs of these stored entries. Returns the runs that had more than text to tell."""
     told: dict[UUID, RunNow] = {}
     heard: dict[UUID, RunNow] = {}
     last: dict[UUID, tuple[RunNow, Ended | None, datetime]] = {}
@@ -135,7 +135,7 @@ def apply(new: Sequence[tuple[RunNow, "Entry"]]) -> bool:
         if run.reached != run.status:
             lifecycle.try_move(run_id, to=run.reached, at=at, **_last_word(end))
     _touch(heard, told)
-    return bool(told)
+    return told.keys()
 
 
 def _touch(heard: Mapping[UUID, RunNow], told: Container[UUID]) -> None:

@@ -17,6 +17,7 @@ import re
 import sys
 import time
 import traceback
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,13 +65,14 @@ class Log:
     loop: asyncio.AbstractEventLoop
     topics: frozenset[str] = frozenset({TOPIC})
     kind: str = "log"
+    owes: bool = False
     count: int = 0
     upto: int = 0
     looks: int = 0
     told: asyncio.Event = field(default_factory=asyncio.Event)
     made: dict[int, str] = field(default_factory=dict)
 
-    def news(self) -> str:
+    def news(self, told: Collection[str] | None = None) -> str:
         first, self.upto = self.upto, self.count
         html = "".join(self._piece(number) for number in range(first, self.upto))
         if html:

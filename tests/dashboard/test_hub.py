@@ -1,7 +1,7 @@
 """The hub: one render a flush for everybody, at once when idle, and nobody lost when hints are."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -23,14 +23,17 @@ class Wall:
     """A room in which a number grows."""
 
     kind = "wall"
-    topics = frozenset({"wall"})
+    owes = False
+    topics = frozenset({"wall", "wallpaper"})
 
     def __init__(self) -> None:
         self.number = self.told = 0
         self.rendered: list[str] = []
         self.wholes = 0
+        self.asked: list[set[str] | None] = []
 
-    def news(self) -> str:
+    def news(self, told: Collection[str] | None = None) -> str:
+        self.asked.append(None if told is None else set(told))
         if self.told == self.number:
             return ""
         self.told = self.number
@@ -139,7 +142,7 @@ async def test_many_hints_become_few_flushes_and_the_last_state_arrives() -> Non
 
 
 @pytest.mark.parametrize(
-    ("waited_ms", "rendered_ms", "pause_ms"), [(0, 1, 24), (0, 10, 20), (0, 100, 25), (200, 1, 0), (200, 100, 0)]
+    ("waited_ms", "rendered_ms", "pause_ms"), [(0, 1, 7), (0, 8, 16), (0, 100, 25), (200, 1, 0), (200, 100, 0)]
 )
 async def test_a_room_pauses_for_its_own_rendering_and_25_ms_at_most(
     monkeypatch: pytest.MonkeyPatch, waited_ms: int, rendered_ms: int, pause_ms: int
@@ -147,10 +150,10 @@ async def test_a_room_pauses_for_its_own_rendering_and_25_ms_at_most(
     now_ms = 0
 
     class Slow(Wall):
-        def news(self) -> str:
+        def news(self, told: Collection[str] | None = None) -> str:
             nonlocal now_ms
             now_ms += rendered_ms
-            return super().news()
+            return super().news(told)
 
     async def later(call: Callable[..., Any], *args: Any) -> Any:
         nonlocal now_ms
@@ -170,6 +173,40 @@ async def test_a_room_pauses_for_its_own_rendering_and_25_ms_at_most(
         await reader.reads("news 1")
         await audience.flushing
         assert max(round(1000 * audience.idle_from) - now_ms, 0) == pause_ms
+
+
+async def test_a_room_hears_which_of_its_topics_were_told_since_it_was_asked_last() -> None:
+    wall, reader = Wall(), Reader()
+    async with hub() as made:
+        await seat(made, wall, reader)
+        for number, topics in enumerate((["wall"], ["wallpaper", "door"], ["wall", "wallpaper"]), 1):
+            wall.number = number
+            made.hear(topics)
+            await reader.reads(f"news {number}")
+        audience = made._audiences["wall"]
+        made._wake("wall", audience, None)  # as the beat does
+        assert audience.flushing is not None
+        await audience.flushing
+    assert wall.asked[1:] == [{"wallpaper", "door"}, {"wall", "wallpaper"}, None]
+
+
+async def test_what_a_room_left_for_later_is_asked_for_a_moment_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboard.hub.OWED_S", 0.01)
+
+    class Owing(Wall):
+        def news(self, told: Collection[str] | None = None) -> str:
+            self.owes = told is not None
+            return super().news(told) if self.owes else f"whole {self.number}"
+
+    wall, reader = Owing(), Reader()
+    async with hub() as made:
+        await seat(made, wall, reader)
+        made.hear(["wall"])
+        await reader.reads("whole 0")
+        wall.number = 1
+        made.hear(["wallpaper"])
+        await reader.reads("whole 1")
+    assert reader.pieces[-2:] == ["news 1", "whole 1"]
 
 
 async def test_hints_arrive_over_the_channel_layer() -> None:
