@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import DatabaseError, connection
@@ -51,11 +52,19 @@ class _Parcel:
     size_bytes: int
     stored: "asyncio.Future[list[int]]"
     line: Line | None
+    at: float  # when it was handed in, by the loop's clock
     answered: bool = False
 
     @property
     def run_id(self) -> UUID:
         return self.entries[0].run_id
+
+
+class Load(NamedTuple):
+    """How the journal keeps up."""
+
+    queued: int  # events handed in and not committed yet
+    lag_s: float  # the longest that one of them waited for its commit, since it was asked last
 
 
 @dataclass(slots=True)
@@ -74,6 +83,8 @@ class Journal:
         self._project = project
         self._parcels: queue.SimpleQueue[_Parcel | None] = queue.SimpleQueue()
         self._rows = self._bytes = 0
+        self._lag_s = 0.0
+        self._answered_at = 0.0  # by the loop's clock
         self._waiting: deque[_Turn] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -115,15 +126,27 @@ class Journal:
     async def _put(self, entries: Sequence[Entry], line: Line | None) -> _Parcel:
         if self._loop is None or self._closing.is_set():
             raise NotStored(entries[0].run_id, "the journal is closed")
+        at = self._loop.time()
         size_bytes = sum([len(entry.payload) + ROW_BYTES for entry in entries])
         if self._waiting or not self._has_room(len(entries), size_bytes):
             await self._take_room(len(entries), size_bytes)
         else:
+            if not self._rows:
+                self._answered_at = at  # from here on somebody waits
             self._rows += len(entries)
             self._bytes += size_bytes
-        parcel = _Parcel(entries, size_bytes, self._loop.create_future(), line)
+        parcel = _Parcel(entries, size_bytes, self._loop.create_future(), line, at)
         self._parcels.put(parcel)
         return parcel
+
+    def load(self) -> Load:
+        """What waits now, and the longest wait since the call before."""
+        assert self._loop is not None
+        # Whatever waits now came behind the last answer, or was too much for that batch.
+        waiting_s = self._loop.time() - self._answered_at if self._rows else 0.0
+        load = Load(self._rows, max(self._lag_s, waiting_s))
+        self._lag_s = 0.0
+        return load
 
     async def close(self) -> None:
         """Store what waits, then end the thread."""
@@ -173,6 +196,9 @@ class Journal:
 
     def _answer(self, answers: Sequence[tuple[_Parcel, Outcome]]) -> None:
         """On the loop: tell whoever waits, once a batch."""
+        assert self._loop is not None
+        self._answered_at = self._loop.time()
+        self._lag_s = max(self._lag_s, self._answered_at - answers[0][0].at)
         self._give_back(
             sum([len(parcel.entries) for parcel, _ in answers]), sum([parcel.size_bytes for parcel, _ in answers])
         )

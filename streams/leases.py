@@ -106,11 +106,11 @@ def ended_runs(*, owner: str) -> set[UUID]:
     return set(Lease.objects.filter(owner=owner, run__status__in=ENDED).values_list("run_id", flat=True))
 
 
-def sign_of_life(*, owner: str, streams: int, slots: int) -> None:
-    """Tell the other processes, and readiness, that we are there."""
-    seen = HolderProcess.objects.filter(pk=owner).update(seen_at=Now(), streams=streams, slots=slots)
-    if not seen:
-        HolderProcess.objects.create(owner=owner, started_at=Now(), seen_at=Now(), streams=streams, slots=slots)
+def sign_of_life(*, owner: str, streams: int, slots: int, queued: int = 0, lag_s: float = 0.0) -> None:
+    """Tell the other processes, and readiness, that we are there, and how our journal keeps up."""
+    said = {"streams": streams, "slots": slots, "queued": queued, "lag_ms": round(1000 * lag_s)}
+    if not HolderProcess.objects.filter(pk=owner).update(seen_at=Now(), **said):
+        HolderProcess.objects.create(owner=owner, started_at=Now(), seen_at=Now(), **said)
         HolderProcess.objects.filter(seen_at__lt=Now() - FORGET_AFTER).delete()
 
 

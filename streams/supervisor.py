@@ -375,7 +375,9 @@ class Supervisor:
         if twice:
             await self._ask(leases.release, twice, owner=self.owner)
         self._unheld = unheld
-        await self._ask(leases.sign_of_life, owner=self.owner, streams=len(self._held), slots=self.slots)
+        load = self._journal.load()
+        signed = partial(leases.sign_of_life, owner=self.owner, streams=len(self._held), slots=self.slots)
+        await self._ask(signed, queued=load.queued, lag_s=load.lag_s)
 
     async def _stop_by_itself(self) -> None:
         """Without leases nothing is read. Where nobody else can take them, none is lost."""

@@ -476,6 +476,29 @@ async def test_room_is_limited_and_given_in_turn(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.django_db(transaction=True)
+async def test_it_tells_what_waits_and_for_how_long() -> None:
+    async with asyncio.timeout(LIMIT_S):
+        run, gate = await in_database(held), threading.Event()
+
+        def project(stored: Sequence[Stored]) -> None:
+            assert gate.wait(LIMIT_S)
+
+        journal = Journal(project)
+        journal.start()
+        assert journal.load() == (0, 0.0)
+        began = asyncio.get_running_loop().time()
+        tasks = [asyncio.create_task(journal.append([entry(run, str(n))])) for n in range(3)]
+        await asyncio.sleep(0.05)
+        stuck = journal.load()
+        assert (stuck.queued, stuck.lag_s >= 0.05) == (3, True)
+        gate.set()
+        await asyncio.gather(*tasks)
+        assert 0.05 <= journal.load().lag_s <= asyncio.get_running_loop().time() - began
+        assert journal.load() == (0, 0.0)  # nobody waited since
+        await journal.close()
+
+
+@pytest.mark.django_db(transaction=True)
 async def test_a_cancelled_append_is_stored_before_the_cancellation_goes_on() -> None:
     async with asyncio.timeout(LIMIT_S):
         run: Run = await in_database(held)

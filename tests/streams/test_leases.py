@@ -152,8 +152,9 @@ def test_runs_that_ended_meanwhile_are_named() -> None:
 @pytest.mark.django_db
 def test_signs_of_life() -> None:
     leases.sign_of_life(owner="a", streams=0, slots=10)
-    leases.sign_of_life(owner="a", streams=3, slots=10)
-    assert (HolderProcess.objects.get().streams, HolderProcess.objects.get().slots) == (3, 10)
+    leases.sign_of_life(owner="a", streams=3, slots=10, queued=7, lag_s=0.0316)
+    said = HolderProcess.objects.get()
+    assert (said.streams, said.slots, said.queued, said.lag_ms) == (3, 10, 7, 32)
     leases.release_all(owner="a")
     assert not HolderProcess.objects.exists()
 
