@@ -1,16 +1,20 @@
 """Countersign itself as a process beside a test: started, signed in to, killed, started again on the same data."""
 
+import atexit
 import json
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 START_S = 180.0
 STOP_S = 60.0  # the server ends itself long before; a busy machine is no fault of it
 PATIENT_S = 60.0  # limits are for what never comes: a slow machine must not reach them
+DATABASE = "countersign.sqlite3"
+MEASURING = "COVERAGE_"
 FROM_US = ("COUNTERSIGN_", "DJANGO_", "DATABASE_URL", "REDIS_URL", "PYTEST")  # the test's own settings are not its
 
 
@@ -47,10 +53,14 @@ def eventually(what: Callable[[], T], *, within_s: float = PATIENT_S, why: str =
 class Countersign:
     """One data folder and, most of the time, a process that serves it on a port of its own."""
 
-    def __init__(self, data_dir: Path, *, demo: bool = False, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, *, demo: bool = False, env: dict[str, str] | None = None, prepared: bool = True
+    ) -> None:
         self.data_dir, self.demo, self.port = data_dir, demo, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(FROM_US)}
+        self._prepared = prepared and not demo  # the demo's first start is what some tests are about
+        not_its = (*FROM_US, MEASURING) if in_browser_test() else FROM_US
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(not_its)}
         self.env = {
             **kept,
             "COUNTERSIGN_BOOTSTRAP": "0",
@@ -68,6 +78,9 @@ class Countersign:
         """Start `manage.py up` and wait until it serves. Returns the seconds that it took."""
         began = time.monotonic()
         self.data_dir.mkdir(parents=True, exist_ok=True)
+        if self._prepared and "DATABASE_URL" not in self.env and not (self.data_dir / DATABASE).exists():
+            folder, self.password = prepared()
+            shutil.copytree(folder, self.data_dir, dirs_exist_ok=True)
         command = [sys.executable, "manage.py", "up", "--port", str(self.port), *(["--demo"] if self.demo else [])]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -190,6 +203,25 @@ class Countersign:
         assert answer.status_code == 200, answer.text[:500]
         assert not answer.url.path.startswith("/accounts/login"), "the sign-in was refused"
         return client
+
+
+def in_browser_test() -> bool:
+    """Whether the page is what the running test is about: being measured costs a server a third of its time."""
+    return "tests/browser/" in os.environ.get("PYTEST_CURRENT_TEST", "")
+
+
+@cache
+def prepared() -> tuple[Path, str]:
+    """A data folder as the first start leaves it, to be copied, and its admin's password."""
+    folder = Path(tempfile.mkdtemp(prefix="countersign-prepared-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    first = Countersign(folder, prepared=False)
+    try:
+        first.start()
+    finally:
+        first.close()
+    first.log.unlink()
+    return folder, first.password
 
 
 def csrf(page: httpx.Response) -> str:

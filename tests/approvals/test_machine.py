@@ -33,6 +33,7 @@ from streams.models import ENDED, Checkpoint, Event, Provider, Run, RunStatus
 from streams.providers.base import READ_BACK, Refusal
 from tests import factories
 from tests.approvals.fakes import Clock, asked, tell
+from tests.fuzzing import examples
 
 S = RequestStatus
 D = DeliveryState
@@ -396,7 +397,7 @@ def test_random_lives_keep_every_promise(clock: Clock) -> None:
     run_state_machine_as_test(
         Lives,
         settings=settings(
-            max_examples=40,
+            max_examples=examples(40),
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
@@ -408,6 +409,7 @@ def test_random_lives_keep_every_promise(clock: Clock) -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.one_engine
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("died", ["claimed", "sent"])
 def test_a_courier_that_only_slept_changes_nothing(clock: Clock, kind: str, died: str) -> None:
@@ -424,6 +426,7 @@ def test_a_courier_that_only_slept_changes_nothing(clock: Clock, kind: str, died
 
 
 @pytest.mark.django_db
+@pytest.mark.one_engine
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("code", [200, 404, 500, 429, 401, 0, -1])
 def test_an_answer_is_acted_upon_once_whatever_is_asked_next(clock: Clock, kind: str, code: int) -> None:

@@ -28,7 +28,7 @@ from tests import factories
 from tests.approvals import fakes
 from tests.approvals.fakes import Clock, newest
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_engine]
 S = RequestStatus
 D = DeliveryState
 ID = "c1d2e3f4-5678-90ab-cdef-1234567890ab"

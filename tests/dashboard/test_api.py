@@ -23,6 +23,7 @@ from dashboard.models import ApiToken, User
 from streams.events import sha256
 from streams.models import Event, Provider, Run, RunStatus
 from tests import factories
+from tests.fuzzing import examples
 
 NOBODY = "00000000-0000-4000-8000-000000000000"  # the same in every worker: it is part of the tests' names
 pytestmark = pytest.mark.django_db
@@ -638,7 +639,7 @@ NAMES = st.sampled_from(
 BODIES = st.dictionaries(NAMES, ANYTHING | st.sampled_from(["mindra", "approve", "reject"]), max_size=6)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=BODIES | ANYTHING, query=st.dictionaries(NAMES | st.sampled_from(["status", "cursor", "limit"]), st.text()))
 def test_no_input_is_our_own_fault(call: Caller, asked: ApprovalRequest, body: Any, query: dict[str, str]) -> None:
     Provider.objects.get_or_create(name="mindra", kind="mindra", base_url="http://127.0.0.1:9")

@@ -18,7 +18,7 @@ from dashboard.models import ApiToken
 from streams.models import Provider, Run
 from tests import factories
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_engine]
 
 
 def run(*words: str) -> str:

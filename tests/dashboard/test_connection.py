@@ -21,7 +21,7 @@ from dashboard import connection, diagnosis
 from streams.models import Provider
 from tests import factories
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_engine]
 Serve = Callable[..., str]
 
 

@@ -23,7 +23,7 @@ from streams import announce, events
 from streams.models import Event, Run
 from tests import factories
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_engine]
 IN_TIME_S = 10
 
 

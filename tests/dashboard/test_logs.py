@@ -10,7 +10,7 @@ from django.test import Client
 from dashboard import panels
 from tests import factories
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_engine]
 
 
 @pytest.fixture

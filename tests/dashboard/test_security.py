@@ -23,7 +23,7 @@ from dashboard import tokens
 from dashboard.models import User
 from tests import factories
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_engine]
 PASSWORD = "a long pass phrase"
 PUBLIC = {
     "accounts/login/": "where people sign in",

@@ -23,7 +23,7 @@ from dashboard.models import ApiToken, User
 from streams.models import Provider, Run
 from tests import factories
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_engine]
 PASSWORD = "a long pass phrase"
 EVIL = "<script>alert(1)</script>"
 SECRET = "sk-9f1c2d3e4a5b"

@@ -13,7 +13,7 @@ from dashboard import tokens
 from dashboard.models import ApiToken, User
 from tests import factories
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_engine]
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from streams.emulator.payloads import PAYLOADS
 from streams.models import Event, Run
 from tests import factories
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_engine]
 
 EVIL = [
     "<script>alert(1)</script>",

@@ -15,7 +15,7 @@ from streams.journal import Journal
 from streams.models import HolderProcess
 from streams.supervisor import Supervisor
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_engine]
 
 
 @pytest.fixture(autouse=True)

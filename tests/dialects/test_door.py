@@ -13,7 +13,7 @@ from dashboard import tokens
 from dashboard.models import User
 from tests.dialects import pauses
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_engine]
 CHOICE = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 SCHEMA = {
     "type": "object",

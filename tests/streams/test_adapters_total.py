@@ -14,11 +14,12 @@ from streams.providers.agui import AGUI, wire
 from streams.providers.base import Carried, Question
 from streams.providers.mindra import Mindra
 from streams.sse import Frame
+from tests.fuzzing import examples
 from tests.streams import agui_frames as f
 from tests.streams import tapes
 
 ADAPTERS = [Mindra(), AGUI()]
-FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FUZZ = settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 IDS = st.sampled_from(["a", "b", "tc-4", "m2", "run-1", "run-2", "th-8", "", "x" * 400, "\0", "\ud800", "..", "é/?"])
 SCALARS = (

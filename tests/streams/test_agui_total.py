@@ -14,11 +14,12 @@ from streams.events import Asked, Ended, Fact, Paused
 from streams.providers.agui.state import State
 from streams.providers.base import Account, Answer, Question
 from streams.sse import Decoder, Frame
+from tests.fuzzing import examples
 from tests.streams import tapes
 from tests.streams.agui_frames import KEY, RUN, agui, begin, called, ev, finished, paused, started
 from tests.streams.test_agui_dialects import ADK_CALL, CASES, HEX, Case, langgraph
 
-FUZZ = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FUZZ = settings(max_examples=examples(250), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PAUSES = [name for name in tapes.ALL if "run1" in name and len(tapes.raw(name)) < 25_000]
 PINS = st.sampled_from(["", *dialects.DIALECTS])
 TEXTS = st.sampled_from(

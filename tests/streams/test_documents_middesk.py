@@ -56,7 +56,7 @@ from tests.streams.holding import in_database, provider_of
 from tests.streams.middesk_frames import fold, frame, middesk, reads, start
 from tests.streams.middesk_frames import run as run_text
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_engine]
 BUSINESS = {"business_id": "5b1e0000-0000-4000-8000-000000000001"}
 RUN_ID = "c1d2e3f4-5678-90ab-cdef-1234567890ab"
 ALONE, ASKS = "industry_classification", "tin_verification"  # agents: one that asks nobody, one that asks once

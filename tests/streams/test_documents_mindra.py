@@ -45,7 +45,7 @@ from tests.emulator import Emulator, emulator
 from tests.streams.following import Following, followed
 from tests.streams.holding import provider_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_engine]
 mindra = Mindra()
 ACCOUNT = Account("https://api.mindra.co", secret="YOUR_API_KEY")
 RUN = RunView(UUID(int=1), external_id="exec_abc123", task="t", workflow="w")

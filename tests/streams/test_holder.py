@@ -40,7 +40,7 @@ from tests.streams.scripted import (
     texts,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_engine]
 SECRET = "sk-canary-0123456789"
 
 

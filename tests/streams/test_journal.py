@@ -23,6 +23,7 @@ from streams.events import Asked, Ended, MovedOn, Paused, Started
 from streams.journal import Journal
 from streams.models import Checkpoint, Event, Lease, Run, RunStatus, Source
 from tests import factories
+from tests.fuzzing import examples
 
 LIMIT_S = 20
 
@@ -304,7 +305,7 @@ class Undone(Exception):
 
 
 @pytest.mark.django_db
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(BATCHES)
 def test_every_event_is_stored_once_and_in_order_however_often_its_batch_is_tried(
     batches: list[tuple[list[tuple[int, str, str]], str]],

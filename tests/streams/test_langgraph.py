@@ -13,6 +13,7 @@ from streams.events import Asked, Ended, Fact, Gone, Paused, ReadBack
 from streams.providers.base import READ_BACK, Account, Answer, Carried, Question, RunView
 from streams.providers.langgraph import LangGraph
 from streams.sse import Decoder, Frame
+from tests.fuzzing import examples
 from tests.streams import tapes
 from tests.streams.test_adapters_total import FUZZ, IDS, VALUES, survive
 
@@ -317,7 +318,7 @@ def test_any_frames_and_any_states_are_survived(told: list[Frame], found: Any) -
         adapter.lines(READ_BACK, json.dumps(made))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(sorted(path.stem for path in TAPES.glob("*.sse"))), st.integers(0, 20))
 def test_folding_on_from_a_checkpoint_is_folding_the_whole(name: str, at: int) -> None:
     whole, facts = fold(frames(name))

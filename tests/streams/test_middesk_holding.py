@@ -19,7 +19,7 @@ from tests import factories
 from tests.emulator import Emulator, emulator
 from tests.streams.holding import fresh, house_kinds, in_database, running
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_engine]
 BUSINESS = "5b1e0000-0000-4000-8000-000000000001"
 KEY = {"authorization": "Bearer mk_test_demo"}
 

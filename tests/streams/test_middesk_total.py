@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from streams.events import Asked, Ended, Fact, Gone
 from streams.providers.base import READ_BACK, Carried, Question
 from streams.sse import Frame
+from tests.fuzzing import examples
 from tests.streams.middesk_frames import ON, RUN, RUN_ID, VALUE, asking, interrupt, middesk, run, snapshot
 from tests.streams.test_adapters_total import check
 
-FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FUZZ = settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 KINDS = st.sampled_from(
     ["RUN_STARTED", "STATE_SNAPSHOT", "RUN_FINISHED", "RUN_ERROR", "message", "FUTURE", READ_BACK, ""]
 )

@@ -21,7 +21,7 @@ from streams.sse import Frame
 from tests.streams.holding import fresh, held, hold, in_database, lease, make_run, provider_events, running
 from tests.streams.scripted import DONE, STREAM_HEAD, Answer, frame, scripted, staying, stream, texts
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_engine]
 
 
 @pytest.fixture(autouse=True)

@@ -34,7 +34,7 @@ from tests.streams.scripted import Answer, Scripted, plain, scripted, silence, s
 from tests.streams.scripted import Asked as Request
 from tests.streams.scripted import frame as sse
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_engine]
 SECRET = "mk_test_canary_0123456789"
 WAITS = asking(interrupt())
 BEGUN = sse("RUN_STARTED", frame("RUN_STARTED").data)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from streams import sse
 from streams.sse import BOM, EVERYDAY, Decoder, Frame, Oversize, StampedFrame, frames
+from tests.fuzzing import examples
 
 ROOT = Path(sse.__file__).resolve().parent.parent
 KIB = 1024
@@ -98,7 +99,7 @@ def cut_streams(draw: st.DrawFn) -> list[bytes]:
     return [stream[start:end] for start, end in pairwise([0, *cuts, len(stream)])]
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(cut_streams())
 def test_any_chunking_either_way_gives_what_the_specification_says(chunks: list[bytes]) -> None:
     stream = b"".join(chunks)
@@ -109,7 +110,7 @@ def test_any_chunking_either_way_gives_what_the_specification_says(chunks: list[
         assert decode([bytes([byte]) for byte in stream], way()) == expected, way
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(cut_streams(), st.integers(1, 60))
 def test_any_chunking_gives_the_same_frames_before_the_same_refusal(chunks: list[bytes], cap: int) -> None:
     whole = decode([b"".join(chunks)], ByLine(max_event_bytes=cap))
