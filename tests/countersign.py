@@ -79,7 +79,7 @@ class Countersign:
         began = time.monotonic()
         self.data_dir.mkdir(parents=True, exist_ok=True)
         if self._prepared and "DATABASE_URL" not in self.env and not (self.data_dir / DATABASE).exists():
-            folder, self.password = prepared()
+            folder, self.password, self.token = prepared()
             shutil.copytree(folder, self.data_dir, dirs_exist_ok=True)
         command = [sys.executable, "manage.py", "up", "--port", str(self.port), *(["--demo"] if self.demo else [])]
         with self.log.open("ab") as log:
@@ -211,17 +211,18 @@ def in_browser_test() -> bool:
 
 
 @cache
-def prepared() -> tuple[Path, str]:
-    """A data folder as the first start leaves it, to be copied, and its admin's password."""
+def prepared() -> tuple[Path, str, str]:
+    """A data folder as the first start leaves it, to be copied, its admin's password, and a token for all of the API."""
     folder = Path(tempfile.mkdtemp(prefix="countersign-prepared-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     first = Countersign(folder, prepared=False)
     try:
         first.start()
+        first.api().close()
     finally:
         first.close()
     first.log.unlink()
-    return folder, first.password
+    return folder, first.password, first.token
 
 
 def csrf(page: httpx.Response) -> str:

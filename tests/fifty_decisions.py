@@ -251,8 +251,7 @@ def campaign(
     ):
         session = Session(house, agents, rng, through, kinds)
         session.sign_in()
-        for kind in kinds:
-            Stage(house, agents, session.api).account(kind)
+        Stage(house, agents, session.api).account(*kinds)
         for _ in range(holders):
             house.add_holder()
         began = time.monotonic()

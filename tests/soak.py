@@ -173,8 +173,7 @@ def soak(
     ):
         session = Session(house, agents, rng, "both", KINDS)
         session.sign_in()
-        for kind in KINDS:
-            Stage(house, agents, session.api).account(kind)
+        Stage(house, agents, session.api).account(*KINDS)
         assert house.process is not None
         assert session.browser is not None
         cookie = "; ".join(f"{name}={value}" for name, value in session.browser.cookies.items())

@@ -537,7 +537,21 @@ def test_chromium_is_installed_by_root_or_by_sudo_that_does_not_ask(
     assert chromium.install() == ""
     said = asked.read_text()
     assert said.splitlines()[:2] == ["sudo -n", "update --quiet=2"]
-    assert "install --quiet=2 --yes --no-install-recommends chromium" in said
+    assert said.splitlines()[2:] == [
+        "sudo -n",
+        "install --quiet=2 --yes --no-install-recommends chromium-headless-shell",
+    ]
+
+
+def test_where_there_is_no_chromium_without_a_window_the_other_is_installed(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = checkout.root / "asked"
+    monkeypatch.setenv("PATH", f"{checkout.tools}:/usr/bin:/bin")
+    checkout.tool("apt-get", f'#!/bin/sh\necho "$@" >> {asked}\ncase "$*" in *headless*) exit 100;; esac\n')
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert chromium.install() == ""
+    assert asked.read_text().splitlines()[-1].endswith(" chromium")
 
 
 def test_why_chromium_could_not_be_installed_is_told(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,14 @@ from tests.emulator import Emulator, emulator
 Row = dict[str, Any]
 KINDS = ("mindra", "middesk", "agui")
 GIVE_WAY = "from streams.models import *; Provider.objects.filter(name='{name}').update(name='{name}-{count}')"
+ACCOUNTS = """
+from streams.models import Provider
+for kind, url in {accounts}:
+    made = Provider(name=f"the-{{kind}}", kind=kind, base_url=url)
+    made.options = {{"resume": {{"enabled": True}}}} if kind == "middesk" else {{}}
+    made.set_secret("key-for-tests")
+    made.save()
+"""
 BUSINESS = "5f0d5a0e-8c0b-4a51-9c5f-6f6b7f6f2d11"  # any id will do: the emulator invents the firm behind it
 
 
@@ -44,10 +52,12 @@ class Stage:
         )  # fmt: skip
         return name
 
-    def account(self, kind: str) -> str:
-        """Add the emulator's provider of a kind, as `the-KIND`; returns that name."""
+    def account(self, *kinds: str) -> None:
+        """Add the emulator's providers of these kinds, as `the-KIND`."""
         urls = {"mindra": self.agents.mindra, "middesk": self.agents.middesk, "agui": self.agents.agent}
-        return self.provider(f"the-{kind}", kind, urls[kind])
+        self.house.accounts += [f"the-{kind}" for kind in kinds]
+        made = ACCOUNTS.format(accounts=[(kind, urls[kind]) for kind in kinds])
+        self.house.command("shell", "--no-imports", "-c", made)
 
     def start(self, provider: str, scenario: str, *, faults: str = "") -> str:
         """Start a run of a scenario, its faults in the task (Middesk: in the type); returns our id of it."""
@@ -191,8 +201,7 @@ def stage(folder: Path, *, env: dict[str, str] | None = None) -> Iterator[Stage]
     ):
         made = Stage(house, agents, house.api())
         try:
-            for kind in KINDS:
-                made.account(kind)
+            made.account(*KINDS)
             yield made
         finally:
             made.api.close()

@@ -84,8 +84,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         }
         with countersign(folder / "data", env=env) as house:
             made = Cluster(Stage(house, agents, house.api()), url)
-            for kind in KINDS:
-                made.on.account(kind)
+            made.on.account(*KINDS)
             try:
                 for _ in range(2):
                     made.house.add_holder()

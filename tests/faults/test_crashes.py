@@ -69,15 +69,6 @@ WAYS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 """(kind, points): one decision each, whose process dies at all of these points in turn."""
 
-ACCOUNTS = """
-from streams.models import Provider
-for kind, url in {accounts}:
-    made = Provider(name=f"the-{{kind}}", kind=kind, base_url=url)
-    made.options = {{"resume": {{"enabled": True}}}} if kind == "middesk" else {{}}
-    made.set_secret("key-for-tests")
-    made.save()
-"""
-
 
 @dataclass
 class Loop:
@@ -212,11 +203,11 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
         emulator("all", state=folder / "emulator", seed=SEED) as agents,
         countersign(folder / "data", env=env) as house,
     ):
-        urls = {"mindra": agents.mindra, "middesk": agents.middesk, "agui": agents.agent}
-        house.command("shell", "--no-imports", "-c", ACCOUNTS.format(accounts=[(kind, urls[kind]) for kind in kinds]))
+        on = Stage(house, agents, house.api())
+        on.account(*kinds)
         if LONG:
             there.secret = house.command("webhooks", "add", there.url).strip()
-        made = Loop(Stage(house, agents, house.api()), folder, random.Random(SEED), kinds, page=LONG)
+        made = Loop(on, folder, random.Random(SEED), kinds, page=LONG)
         yield made
         made.on.api.close()
         assert there.wrong == []

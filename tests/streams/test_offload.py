@@ -4,13 +4,18 @@ import sqlite3
 from collections.abc import Iterator
 
 import pytest
-from django.db import OperationalError, connection, connections
+from django.db import DatabaseError, connection, connections
 
 from streams import offload
 from streams.offload import Pool
 
 pytestmark = pytest.mark.django_db(transaction=True)
-sqlite_only = pytest.mark.skipif("connection.vendor != 'sqlite'", reason="a server's connection is not kept")
+sqlite_only = pytest.mark.skipif("connection.vendor != 'sqlite'", reason="it is about a file")
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offload, "KEEPS_SERVERS", True)
 
 
 @pytest.fixture
@@ -33,21 +38,18 @@ def broken() -> object:
     return None
 
 
-@sqlite_only
 async def test_a_thread_keeps_its_connection(pool: Pool) -> None:
     assert await pool.run(opened) is await pool.run(opened)
 
 
-@sqlite_only
 async def test_not_for_ever(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(offload, "KEEP_S", 0.0)
     assert await pool.run(opened) is not await pool.run(opened)
 
 
-@sqlite_only
 async def test_not_after_an_error(pool: Pool) -> None:
     before = await pool.run(opened)
-    with pytest.raises(OperationalError):
+    with pytest.raises(DatabaseError):
         await pool.run(broken)
     assert await pool.run(opened) is not before
 
@@ -62,11 +64,29 @@ async def test_a_closed_pool_leaves_no_connection() -> None:
         kept.execute("SELECT 1")
 
 
-async def test_a_servers_connection_is_closed_behind_each_call(pool: Pool) -> None:
+async def test_a_server_that_was_restarted_fails_no_call(pool: Pool) -> None:
     if connection.vendor == "sqlite":
-        pytest.skip("a file's connection is kept")
+        pytest.skip("there is no server")
+
+    def backend() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            return int(cursor.fetchone()[0])
+
+    before = await pool.run(backend)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [before])
+        assert cursor.fetchone() == (True,)
+    assert await pool.run(backend) != before
+
+
+async def test_a_server_is_asked_on_a_new_connection_where_waiting_is_worse() -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("there is no server")
+    pool = Pool("test", 1, keeps=False)
     await pool.run(opened)
     assert await pool.run(lambda: connections["default"].connection) is None
+    pool.close()
 
 
 async def test_a_pool_that_was_closed_begins_anew(pool: Pool) -> None:
