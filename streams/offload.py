@@ -1,6 +1,8 @@
 """Threads by purpose, so that one kind of work never waits behind another, each with a database connection of its own.
 
-A server's connection is closed around each call, a file's is kept: opening SQLite costs more than most calls do.
+A connection is kept for a while: opening one costs more than most calls do. A server's is asked before each call
+whether it is still there, so that a restart of the server fails no call. The leases' threads keep none: an answer that
+never comes must not be waited for on an old connection while a new one would be refused at once.
 """
 
 import asyncio
@@ -18,14 +20,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 KEEP_S = 60.0  # a file may be put back from a copy: then nobody writes into the old one for ever
+KEEPS_SERVERS = True
 CLOSE_S = 2.0
 
 
 class Pool:
     """A few threads for blocking calls from the event loop. Its threads start with the first call."""
 
-    def __init__(self, name: str, threads: int) -> None:
-        self.name, self.threads = name, threads
+    def __init__(self, name: str, threads: int, *, keeps: bool = True) -> None:
+        self.name, self.threads, self._keeps = name, threads, keeps
         self._executor: ThreadPoolExecutor | None = None
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -33,7 +36,14 @@ class Pool:
         if self._executor is None:
             self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix=self.name)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, partial(_with_own_connection, call, *args, **kwargs))
+        return await loop.run_in_executor(self._executor, partial(self._with_own_connection, call, *args, **kwargs))
+
+    def _with_own_connection(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        _tidy(self._keeps)
+        try:
+            return call(*args, **kwargs)
+        finally:
+            _tidy(self._keeps)
 
     def close(self) -> None:
         """Wait for the calls that run and let the threads go."""
@@ -48,25 +58,19 @@ class Pool:
 _own = threading.local()
 
 
-def _with_own_connection(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    _tidy()
-    try:
-        return call(*args, **kwargs)
-    finally:
-        _tidy()
-
-
-def _tidy() -> None:
-    """Keep an SQLite connection for a while, unless something was wrong with it; close any other."""
+def _tidy(keeps: bool) -> None:
+    """Keep this thread's connection for a while, unless something was wrong with it."""
     for connection in connections.all(initialized_only=True):
-        if connection.vendor == "sqlite" and connection.errors_occurred:
+        is_file = connection.vendor == "sqlite"
+        if connection.errors_occurred:
             connection.close()
-        elif connection.vendor == "sqlite" and connection.connection is not None:
+        elif connection.connection is not None and (is_file or (keeps and KEEPS_SERVERS)):
             opened, until = getattr(_own, "kept", (None, 0.0))
             if opened is not connection.connection:
                 until = time.monotonic() + KEEP_S
                 _own.kept = connection.connection, until
             connection.close_at = until
+            connection.health_check_enabled = not is_file
         connection.close_if_unusable_or_obsolete()
 
 
@@ -78,7 +82,9 @@ def _let_go(everybody: threading.Barrier) -> None:
     connections.close_all()
 
 
-leasing = Pool("leasing", 2)  # a renewal must not wait behind the loading of many runs: whoever is late loses them
+leasing = Pool(
+    "leasing", 2, keeps=False
+)  # a renewal must not wait behind the loading of many runs: whoever is late loses them
 holding = Pool("holding", 2)  # supervisor and holders: what is stored of a run
 courier = Pool("courier", 2)
 rendering = Pool("rendering", 2)  # fragments for the sockets

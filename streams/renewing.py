@@ -10,6 +10,7 @@ from django.conf import settings
 logger = logging.getLogger(__name__)
 
 AGAIN_S = 1.0  # between two tries of who has stopped
+LETTING_GO = 0.15  # of the time that is left without a renewal: what it takes until nothing is read any more
 WOKEN_S = 1.0  # who was asleep past the end has one try of this length before it stops
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ async def keep_renewing(
     renewed_at = tried_at = loop.time()
     stopped = False
     while True:
-        stop_at = renewed_at + settings.LEASE_SELF_STOP_S
+        stop_at = renewed_at + (1 - LETTING_GO) * settings.LEASE_SELF_STOP_S
         due_at = tried_at + (AGAIN_S if stopped else settings.LEASE_RENEW_S)
         await asyncio.sleep((due_at if stopped else min(due_at, stop_at)) - loop.time())
         now = loop.time()
