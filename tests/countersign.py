@@ -212,7 +212,7 @@ def in_browser_test() -> bool:
 
 @cache
 def prepared() -> tuple[Path, str, str]:
-    """A data folder as the first start leaves it, to be copied, its admin's password, and a token for all of the API."""
+    """A data folder as the first start leaves it, to be copied, its admin's password, and a token for the API."""
     folder = Path(tempfile.mkdtemp(prefix="countersign-prepared-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     first = Countersign(folder, prepared=False)

@@ -73,10 +73,15 @@ async def test_a_server_that_was_restarted_fails_no_call(pool: Pool) -> None:
             cursor.execute("SELECT pg_backend_pid()")
             return int(cursor.fetchone()[0])
 
+    def end(pid: int) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+            assert cursor.fetchone() == (True,)
+
     before = await pool.run(backend)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [before])
-        assert cursor.fetchone() == (True,)
+    other = Pool("other", 1, keeps=False)
+    await other.run(end, before)
+    other.close()
     assert await pool.run(backend) != before
 
 
