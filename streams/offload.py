@@ -70,7 +70,7 @@ def _tidy(keeps: bool) -> None:
                 until = time.monotonic() + KEEP_S
                 _own.kept = connection.connection, until
             connection.close_at = until
-            connection.health_check_enabled = not is_file
+            connection.health_check_enabled = not is_file  # type: ignore[attr-defined]
         connection.close_if_unusable_or_obsolete()
 
 
