@@ -27,7 +27,6 @@ START_S = 180.0
 STOP_S = 60.0  # the server ends itself long before; a busy machine is no fault of it
 PATIENT_S = 60.0  # limits are for what never comes: a slow machine must not reach them
 DATABASE = "countersign.sqlite3"
-MEASURING = "COVERAGE_"
 FROM_US = ("COUNTERSIGN_", "DJANGO_", "DATABASE_URL", "REDIS_URL", "PYTEST")  # the test's own settings are not its
 
 
@@ -59,8 +58,7 @@ class Countersign:
         self.data_dir, self.demo, self.port = data_dir, demo, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._prepared = prepared and not demo  # the demo's first start is what some tests are about
-        not_its = (*FROM_US, MEASURING) if in_browser_test() else FROM_US
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(not_its)}
+        kept = {name: value for name, value in unmeasured().items() if not name.startswith(FROM_US)}
         self.env = {
             **kept,
             "COUNTERSIGN_BOOTSTRAP": "0",
@@ -205,9 +203,11 @@ class Countersign:
         return client
 
 
-def in_browser_test() -> bool:
-    """Whether the page is what the running test is about: being measured costs a server a third of its time."""
-    return "tests/browser/" in os.environ.get("PYTEST_CURRENT_TEST", "")
+def unmeasured() -> dict[str, str]:
+    """The environment for a server: being measured costs it a third of its time, so only the long form measures it."""
+    if os.environ.get("COUNTERSIGN_TEST_LONG"):
+        return dict(os.environ)
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
 
 
 @cache

@@ -1,6 +1,5 @@
 """The emulator as a process beside a test: started, asked, armed with faults and stopped."""
 
-import os
 import select
 import subprocess
 import sys
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.countersign import unmeasured
 
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 120.0
@@ -90,7 +91,7 @@ def emulator(
     if state is not None:
         command += ["--state", str(state)]
     process = subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**unmeasured(), "PYTHONUNBUFFERED": "1"}
     )
     running = None
     try:

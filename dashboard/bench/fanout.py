@@ -342,7 +342,7 @@ async def steady(told_by: Server, seconds: float) -> list[Row]:
 
 def run(quick: bool) -> Iterator[Row]:
     """Every row, as it is measured. `quick` takes fewer messages, judges at 0.7 and may measure a bad row again."""
-    rounds, share = (2, 0.1) if quick else (5, 1.0)
+    rounds, share = (1, 0.1) if quick else (5, 1.0)
     with asyncio.Runner() as runner:
         serving = server()
         told_by = runner.run(serving.__aenter__())

@@ -153,10 +153,10 @@ def run(quick: bool) -> Iterator[Row]:
     if quick:
         yield from repeated(
             [
-                lambda: per_event(3, 200, 3000, 0.5, quick),
-                lambda: memory(200, quick),
-                lambda: opening(1, 50, 500, quick),
-                lambda: growth(2, (100, 500), 3000, 0.5, quick),
+                lambda: per_event(2, 100, 2000, 0.5, quick),
+                lambda: memory(100, quick),
+                lambda: opening(1, 50, 200, quick),
+                lambda: growth(2, (50, 200), 2000, 0.5, quick),
             ],
             quick=quick,
         )

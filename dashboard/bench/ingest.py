@@ -371,7 +371,7 @@ def tell(*, quick: bool) -> None:
 
 
 def measure(quick: bool) -> Iterator[Row]:
-    rounds, count, turns, sizes = (3, 3_000, 4, (10_000, 50_000)) if quick else (7, 20_000, 8, (10**4, 10**5, 10**6))
+    rounds, count, turns, sizes = (2, 2_000, 2, (10_000, 20_000)) if quick else (7, 20_000, 8, (10**4, 10**5, 10**6))
     gc.collect()
     gc.freeze()  # as the server does: else either side pays for walks through all of Django
     with stores.sqlite() as folder:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -123,6 +124,11 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Countersign]:
         yield house
 
 
+def looks(name: str) -> list[Look]:
+    """How a page is looked at: one way or the other in the short form, and half of the pages each way."""
+    return LOOKS if len(LOOKS) > 2 else [LOOKS[zlib.crc32(name.encode()) % 2]]
+
+
 def shaped(me: Visitor, size: tuple[int, int]) -> None:
     me.page.set_viewport_size({"width": size[0], "height": size[1]})
 
@@ -148,7 +154,7 @@ def found(me: Visitor, scheme: Any) -> list[str]:
 def faults(me: Visitor, name: str) -> list[str]:
     """What is wrong with the page that is up, in both sizes and schemes."""
     wrong = []
-    for size, scheme in LOOKS:
+    for size, scheme in looks(name):
         shaped(me, SIZES[size])
         wrong += [f"{name}, {size}, {line}" for line in found(me, scheme)]
     for pixels in (NARROWEST, *SIZES.values()):

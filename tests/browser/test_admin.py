@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.browser.test_accessibility import GRAVE, LOOKS, NARROWEST, SIZES, shaped, too_wide
+from tests.browser.test_accessibility import GRAVE, NARROWEST, SIZES, looks, shaped, too_wide
 from tests.browser.visitor import Visit, Visitor
 from tests.e2e.stage import Stage
 
@@ -69,7 +69,7 @@ def pages(on: Stage) -> Iterator[dict[str, str]]:
 def faults(me: Visitor, name: str) -> list[str]:
     """What is wrong with the page that is up. Without axe's own copies of style sheets, which the policy refuses."""
     wrong = []
-    for size, scheme in LOOKS:
+    for size, scheme in looks(name):
         shaped(me, SIZES[size])
         me.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         run = Axe().run(me.page, options={"resultTypes": ["violations"], "preload": False})

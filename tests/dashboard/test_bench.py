@@ -1,7 +1,6 @@
 """The benches run, tell their rows as they promise, and fail where a row misses its goal."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from django.core.management import call_command
 from dashboard import bench
 from dashboard.bench import rows
 from dashboard.bench.rows import Row, judged, repeated
+from tests.countersign import unmeasured
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 240
@@ -24,8 +24,7 @@ KEYS = ["bench", "row", "value", "unit", "baseline", "ratio", "goal", "ok", "n",
 @pytest.mark.process
 def test_a_quick_bench_tells_json_lines_and_loses_nothing(name: str) -> None:
     """Whether a quick ratio is good enough depends on who else uses the machine: a test does not judge it."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE_")}  # it would be measured
-    env |= {"COUNTERSIGN_BENCH_TRIES": "1", "COUNTERSIGN_BOOTSTRAP": "0"}
+    env = unmeasured() | {"COUNTERSIGN_BENCH_TRIES": "1", "COUNTERSIGN_BOOTSTRAP": "0"}
     command = [sys.executable, "manage.py", "bench", name, "--quick", "--json"]
     ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=LIMIT_S)
     assert ran.returncode in (0, 1) and "Traceback" not in ran.stderr, ran.stderr[-2000:]  # noqa: PT018
