@@ -16,7 +16,10 @@ names each that needed it (RERUN), and that one is to be understood. A test of p
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever needs the database is marked so, and runs on PostgreSQL too (test_postgres.py)."""
+    short = os.environ.get("COUNTERSIGN_TEST_LONG") != "1"
     for item in items:
+        if short and item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="of the long form: COUNTERSIGN_TEST_LONG=1"))
         fixtures = getattr(item, "fixturenames", ())
         if item.get_closest_marker("django_db") or {"db", "transactional_db", "django_db_setup"} & set(fixtures):
             item.add_marker("database")

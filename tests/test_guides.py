@@ -223,6 +223,7 @@ def test_the_mindra_guide(house: Countersign, agents: Emulator) -> None:
     assert {row["tool_name"] for row in asked} == {"send_email", "issue_refund"}
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_the_langgraph_guide(house: Countersign, agents: Emulator) -> None:
     guide, thread = DOCS / "connect-langgraph.md", "5b1e0000-0000-4000-8000-0000000000aa"
@@ -237,6 +238,7 @@ def test_the_langgraph_guide(house: Countersign, agents: Emulator) -> None:
     run(house, block(guide, "approve={"), instead)
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_the_agno_guide(house: Countersign, agents: Emulator) -> None:
     form = {"message": "sql-migration", "session_id": "session-7", "background": "true", "stream": "true"}

@@ -309,7 +309,7 @@ async def growing(sizes: tuple[int, ...], per_s: float, seconds: float, rounds: 
 def run(quick: bool) -> Iterator[Row]:
     """Every row; `quick` takes E1 to E3 alone, with fewer events, and judges at 0.7."""
     if quick:
-        yield from asyncio.run(both(1, 20, 1.0, (400, 40), quick))
+        yield from asyncio.run(both(1, 20, 0.5, (400, 40), quick))
         return
     yield from asyncio.run(both(5, 20, 5.0, (400, 40), quick))
     yield from asyncio.run(crowded(1000, 5000, 50, 5.0, quick))

@@ -136,6 +136,7 @@ def test_a_socket_that_the_server_ends_comes_back_by_itself(on: Stage, visit: Vi
     figure("I5", worst=round(100 * together / len(waits_ms)), n=len(waits_ms), unit="% of the pages in one second")
 
 
+@pytest.mark.long
 def test_a_page_acknowledges_what_its_present_socket_brought(on: Stage, visit: Visit) -> None:
     asked = ask(on)
     me = visit(on.house)
@@ -195,6 +196,7 @@ def test_what_a_live_line_never_brought_is_asked_for(on: Stage, visit: Visit, fi
     figure("I1", worst=round(worst, 1), n=len(people), unit="s until a page is right that heard no news")
 
 
+@pytest.mark.long
 def test_a_late_answer_does_not_undo_what_the_socket_told(on: Stage, visit: Visit) -> None:
     ask(on)
     me = visit(on.house)
@@ -225,6 +227,7 @@ def test_a_late_answer_does_not_undo_what_the_socket_told(on: Stage, visit: Visi
     assert told.search(me.page.locator("#waiting").get_attribute("data-waiting") or "")
 
 
+@pytest.mark.long
 def test_a_list_brought_late_hides_nothing_that_was_told_meanwhile(on: Stage, visit: Visit) -> None:
     name = on.provider(f"quiet-mindra-{len(on.started)}", "mindra", on.agents.mindra)
     me = visit(on.house)

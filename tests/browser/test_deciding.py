@@ -78,6 +78,7 @@ def test_the_winner_is_named_everywhere_and_nothing_that_was_typed_is_lost(unhur
     unhurried.reject(other, undo_s=0)
 
 
+@pytest.mark.long
 def test_what_was_typed_comes_back_when_the_other_takes_it_back(unhurried: Stage, visit: Visit) -> None:
     asked = ask(unhurried, "the-agui", "outbound-email")
     ada, joon = visit(unhurried.house), visit(unhurried.house, "joon")
@@ -109,6 +110,7 @@ def test_what_was_typed_comes_back_when_the_other_takes_it_back(unhurried: Stage
     unhurried.reject(asked, undo_s=0)
 
 
+@pytest.mark.long
 def test_who_loses_without_javascript_reads_who_won(on: Stage, visit: Visit) -> None:
     asked = ask(on)
     ada, joon = visit(on.house, java_script_enabled=False), visit(on.house, "joon")
@@ -202,6 +204,7 @@ def slow(visitor: Visitor, pattern: str, *, seconds: float = 1.0) -> None:
     visitor.page.route(pattern, wait)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("line", ["quick", "slow"])
 def test_the_next_slip_opens_by_itself_and_keeps_what_is_picked_and_typed(
     unhurried: Stage, visit: Visit, line: str
@@ -235,6 +238,7 @@ def test_the_next_slip_opens_by_itself_and_keeps_what_is_picked_and_typed(
     assert unhurried.request(first["id"])["decision"]["reason"] == "Not needed"
 
 
+@pytest.mark.long
 def test_a_slip_that_was_left_again_does_not_come_up_late(unhurried: Stage, visit: Visit) -> None:
     provider = unhurried.provider("left-mindra", "mindra", unhurried.agents.mindra)
     first, second = (unhurried.asked(unhurried.start(provider, one))[0] for one in ("refund", "outbound-email"))
@@ -250,6 +254,7 @@ def test_a_slip_that_was_left_again_does_not_come_up_late(unhurried: Stage, visi
     expect(me.page.get_by_label("Reason in your words")).to_have_value("stays")
 
 
+@pytest.mark.long
 def test_choosing_another_slip_while_a_verdict_is_on_its_way_mixes_nothing_up(unhurried: Stage, visit: Visit) -> None:
     provider = unhurried.provider("busy-mindra", "mindra", unhurried.agents.mindra)
     kinds = ("refund", "outbound-email", "sql-migration")
@@ -296,6 +301,7 @@ class Held:
         self._page.evaluate("() => new Promise((done) => setTimeout(() => requestAnimationFrame(done), 100))")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", [("stub", "verdict"), ("verdict", "stub")])
 def test_a_stub_that_crosses_a_verdict_on_a_slow_line_leaves_one_that_tells_what_is(
     unhurried: Stage, visit: Visit, order: tuple[str, str]
@@ -319,6 +325,7 @@ def test_a_stub_that_crosses_a_verdict_on_a_slow_line_leaves_one_that_tells_what
         expect(me.page.locator("#sign")).to_have_count(1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", [("edit", "verdict"), ("verdict", "edit")])
 def test_an_edit_that_crosses_a_verdict_on_a_slow_line_does_not_open_behind_it(
     unhurried: Stage, visit: Visit, order: tuple[str, str]
@@ -343,6 +350,7 @@ def test_an_edit_that_crosses_a_verdict_on_a_slow_line_does_not_open_behind_it(
 # --- keys on a button -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_enter_presses_a_verdict_that_has_the_focus_but_not_on_a_slip_that_has_just_come_up(
     unhurried: Stage, visit: Visit
 ) -> None:
@@ -419,6 +427,7 @@ def test_what_was_changed_and_not_reviewed_keeps_approving_off(on: Stage, visit:
     assert on.did(asked) == (1, 0, 1, 0)
 
 
+@pytest.mark.long
 def test_an_edit_that_is_no_json_is_refused_where_it_stands(on: Stage, visit: Visit) -> None:
     asked = ask(on, "the-agui", "outbound-email")
     me = visit(on.house)

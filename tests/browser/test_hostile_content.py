@@ -103,6 +103,7 @@ def test_a_run_shows_it_as_text_on_the_page_and_over_the_socket(on: Stage, asked
     inert(me)
 
 
+@pytest.mark.long
 def test_what_the_agent_says_at_the_end_stays_text(on: Stage, visit: Visit) -> None:
     with hostile_agent() as url:
         on.provider("hostile-end", "agui", url)
@@ -118,6 +119,7 @@ def test_what_the_agent_says_at_the_end_stays_text(on: Stage, visit: Visit) -> N
     inert(me)
 
 
+@pytest.mark.long
 def test_the_emulators_odd_message_is_signed_only_when_all_was_opened(on: Stage, visit: Visit) -> None:
     asked = on.asked(on.start("the-agui", "odd-characters"))[0]
     me = visit(on.house)

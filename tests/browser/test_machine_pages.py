@@ -73,6 +73,7 @@ def test_the_api_page_renders_and_calls(house: Countersign, visitor: Page) -> No
     assert refused(visitor) == []
 
 
+@pytest.mark.long
 def test_every_admin_page_is_clean(house: Countersign, visitor: Page) -> None:
     visitor.goto(f"{house.url}/admin/")
     assert refused(visitor) == []

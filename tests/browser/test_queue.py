@@ -124,6 +124,7 @@ def test_the_title_counts_what_waits_by_itself(on: Stage, visit: Visit) -> None:
         eventually(counted, why="the title counts two less")
 
 
+@pytest.mark.long
 def test_the_queue_is_one_stop_for_tab_and_arrows_move_inside(on: Stage, visit: Visit) -> None:
     provider = on.provider("tab-mindra", "mindra", on.agents.mindra)
     rows = some(on, provider, 3)
@@ -143,6 +144,7 @@ def test_the_queue_is_one_stop_for_tab_and_arrows_move_inside(on: Stage, visit: 
     assert len(rows) == 3
 
 
+@pytest.mark.long
 def test_keys_on_a_slow_line_go_on_from_the_slip_that_is_on_its_way(on: Stage, visit: Visit) -> None:
     provider = on.provider("slow-mindra", "mindra", on.agents.mindra)
     some(on, provider, 3)

@@ -193,6 +193,7 @@ def test_the_whole_job_without_a_pointer(unhurried: Stage, asks: dict[str, str],
     assert on.request(second["id"])["status"] == "pending"
 
 
+@pytest.mark.long
 def test_a_run_is_started_and_its_combined_proposals_are_answered_without_a_pointer(
     unhurried: Stage, visit: Visit
 ) -> None:
@@ -225,6 +226,7 @@ def test_a_run_is_started_and_its_combined_proposals_are_answered_without_a_poin
     assert (row["decision"]["verdict"], row["decision"]["reason"]) == ("reject", "Wrong target")
 
 
+@pytest.mark.long
 def test_nothing_traps_the_focus_and_every_stop_can_be_seen(
     unhurried: Stage, asks: dict[str, str], visit: Visit
 ) -> None:

@@ -131,6 +131,7 @@ def test_long_arguments_are_opened_before_they_can_be_approved(on: Stage, visit:
     assert on.did(asked) == (1, 0, 1, 0)
 
 
+@pytest.mark.long
 def test_finding_reading_and_signing_out(on: Stage, visit: Visit) -> None:
     """Filters, the exact text, a run and an event of it, the list of what was decided, and out."""
     provider = on.provider("plain-mindra", "mindra", on.agents.mindra)
@@ -198,6 +199,7 @@ def test_starting_a_run_at_each_provider_and_deciding_what_it_asks(on: Stage, vi
         assert on.did(asked) == (0, 1, 0, 1), provider
 
 
+@pytest.mark.long
 def test_somebody_is_invited_sets_a_password_decides_and_is_let_in_no_more(on: Stage, visit: Visit) -> None:
     asked = on.asked(on.start("the-middesk", "watchlist_resolution"))[0]
     me, she = plain(visit, on), plain(visit, on, "")
@@ -231,6 +233,7 @@ def test_somebody_is_invited_sets_a_password_decides_and_is_let_in_no_more(on: S
     she.page.wait_for_url("**/accounts/login/**")
 
 
+@pytest.mark.long
 def test_a_token_made_on_its_page_works_until_it_is_revoked(on: Stage, visit: Visit) -> None:
     me = plain(visit, on)
     me.go("/settings/tokens/")

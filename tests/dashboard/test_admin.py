@@ -32,7 +32,7 @@ from dashboard.models import ApiToken, User
 from streams.models import Checkpoint, Event, FieldKey, HolderProcess, Lease, Provider, ProviderHook, Run
 from tests import factories
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_engine]
 OURS = [model for app in ("streams", "approvals", "dashboard") for model in apps.get_app_config(app).get_models()]
 CHANGEABLE = {Provider, User}
 HISTORY = [model for model in OURS if model not in CHANGEABLE]

@@ -21,7 +21,7 @@ from tests.dashboard.test_admin import EVIL, boss, fill, staff, url
 
 __all__ = ["boss"]  # a fixture
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_engine]
 S = RequestStatus
 D = DeliveryState
 HOOK = "https://hooks.example.com/in"

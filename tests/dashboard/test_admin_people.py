@@ -15,7 +15,7 @@ from tests.dashboard.test_admin import boss, staff, url
 
 __all__ = ["boss"]  # a fixture
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_engine]
 SECRET = "correct horse battery 9"
 
 

@@ -13,7 +13,7 @@ from tests import factories
 from tests.dashboard.test_views import ada  # noqa: F401
 from tests.streams.test_gaps import remark
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_engine]
 SAYS = "A request may have been missed in"
 
 

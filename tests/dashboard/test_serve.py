@@ -95,6 +95,7 @@ def test_sockets_open_for_our_own_pages_only(server: Countersign) -> None:
         assert refused.value.response.status_code == 403
 
 
+@pytest.mark.long
 def test_a_killed_server_goes_on_where_it_was(server: Countersign) -> None:
     with emulator(pace="real") as outside:
         server.start()

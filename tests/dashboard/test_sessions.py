@@ -14,7 +14,7 @@ from streams import announce
 from tests import factories
 from tests.dashboard.test_live import make_user, opened, sign_in
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_engine]
 SEE = "approvals.view_approvalrequest"
 
 

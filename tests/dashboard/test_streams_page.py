@@ -14,7 +14,7 @@ from dashboard.models import User
 from streams.models import HolderProcess, Lease, Run, RunStatus
 from tests import factories
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_engine]
 EVIL = "<script>alert(1)</script>"
 OWNER = "host-a:4711:abcd1234"
 

@@ -13,7 +13,7 @@ from dashboard.models import User
 from streams.models import Event, Run
 from tests.dialects import pauses
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_engine]
 OTHER = '{"to": "eve@shop.example", "cents": 1200}'
 EDITED = '{"to": "bo@shop.example", "cents": 900}'
 

@@ -12,7 +12,7 @@ from dashboard.desk import frameworks
 from streams.models import Event, Provider, Run
 from tests.dialects import pauses
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_engine]
 
 
 def pinned(run: Run) -> str:
