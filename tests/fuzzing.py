@@ -2,9 +2,9 @@
 
 import os
 
-SHARE = 3  # of the long form
+SHARE = 6  # of the long form
 
 
 def examples(most: int) -> int:
-    """All of them in the long form, else a third: each run takes other ones."""
+    """All of them in the long form, else a sixth: each run takes other ones."""
     return most if os.environ.get("COUNTERSIGN_TEST_LONG") else max(1, most // SHARE)

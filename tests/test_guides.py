@@ -256,6 +256,7 @@ def test_the_agno_guide(house: Countersign, agents: Emulator) -> None:
     assert {row["tool_name"] for row in asked} == {"issue_refund", "run_sql"}
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_the_middesk_guide(house: Countersign, agents: Emulator) -> None:
     guide, business = DOCS / "connect-middesk.md", "5b1e0000-0000-4000-8000-000000000001"

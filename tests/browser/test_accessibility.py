@@ -185,6 +185,7 @@ def test_no_page_of_the_desk_has_one(unhurried: Stage, desk: Pages, visit: Visit
     assert walked(visit(unhurried.house), desk) == []
 
 
+@pytest.mark.long
 def test_no_form_has_one_when_it_comes_back_with_what_is_wrong(unhurried: Stage, desk: Pages, visit: Visit) -> None:
     me, wrong = visit(unhurried.house), []
     forms = (
@@ -214,6 +215,7 @@ def test_a_secret_that_is_shown_once_is_shown_well(unhurried: Stage, visit: Visi
     assert faults(me, "a secret") == []
 
 
+@pytest.mark.long
 def test_a_new_installation_has_none(empty: Countersign, visit: Visit) -> None:
     me = visit(empty)
     assert walked(me, {"first use": "/", "no runs": "/runs/", "settings": "/settings/", "start": "/runs/start/"}) == []
@@ -228,6 +230,7 @@ def test_the_sign_in_has_none(unhurried: Stage, visit: Visit) -> None:
     assert wrong + faults(me, "sign-in refused") == []
 
 
+@pytest.mark.long
 def test_what_somebody_may_not_do_is_said_on_a_page_without_faults(empty: Countersign, visit: Visit) -> None:
     me, wrong = visit(empty, "reviewer-of-axe"), []
     for path in ("/settings/", "/runs/start/"):
@@ -240,6 +243,7 @@ def test_what_somebody_may_not_do_is_said_on_a_page_without_faults(empty: Counte
     assert wrong == []
 
 
+@pytest.mark.long
 def test_every_page_has_its_landmarks_and_one_heading(
     unhurried: Stage, pages: Pages, desk: Pages, visit: Visit
 ) -> None:

@@ -84,6 +84,7 @@ def faults(me: Visitor, name: str) -> list[str]:
     return wrong
 
 
+@pytest.mark.long
 def test_no_page_of_the_admin_has_a_serious_fault(on: Stage, pages: dict[str, str], visit: Visit) -> None:
     me = visit(on.house)
     wrong = []

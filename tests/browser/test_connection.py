@@ -175,6 +175,7 @@ def filtered(visit: Visit, on: Stage, bring: Callable[[str], bool]) -> Visitor:
     return me
 
 
+@pytest.mark.long
 def test_what_a_live_line_never_brought_is_asked_for(on: Stage, visit: Visit, figure: Figure) -> None:
     ask(on)
     cut = False

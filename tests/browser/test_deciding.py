@@ -471,6 +471,7 @@ def test_answers_of_one_run_leave_together(on: Stage, visit: Visit) -> None:
 # --- what cannot be decided from here, and what is made of parts ------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_read_only_request_says_where_to_decide_and_its_keys_do_nothing(on: Stage, visit: Visit) -> None:
     provider = "read-only-middesk"  # the account's options say nothing of how an answer looks
     add = ("providers", "add", provider, "--kind", "middesk", "--base-url", on.agents.middesk, "--secret-env", "KEY")

@@ -22,6 +22,7 @@ Event.objects.create(run_id="%s", seq=seq, source="house", kind="%s", payload=to
 """
 
 
+@pytest.mark.long
 def test_a_gap_is_told_above_the_queue_and_moves_no_row_under_the_pointer(on: Stage, visit: Visit) -> None:
     provider = on.provider("gappy-mindra", "mindra", on.agents.mindra)
     rows = some(on, provider, 2)

@@ -58,6 +58,7 @@ def test_what_is_new_waits_behind_the_pill_and_moves_nothing(on: Stage, visit: V
         expect(me.page.locator("#pill")).to_be_hidden()
 
 
+@pytest.mark.long
 def test_a_click_during_a_push_opens_the_row_it_was_on(on: Stage, visit: Visit) -> None:
     provider = on.provider("swap-mindra", "mindra", on.agents.mindra)
     rows = some(on, provider, 4)

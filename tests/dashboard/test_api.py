@@ -26,7 +26,7 @@ from tests import factories
 from tests.fuzzing import examples
 
 NOBODY = "00000000-0000-4000-8000-000000000000"  # the same in every worker: it is part of the tests' names
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_engine]
 ALL = ["runs:read", "runs:write", "approvals:read", "approvals:decide"]
 
 

@@ -155,7 +155,7 @@ def test_an_interpreter_that_does_not_start_inside_ends_in_a_sentence(prepared: 
 
 @pytest.mark.process
 def test_the_test_command_becomes_pytest_with_both_locks_and_a_chromium(checkout: Checkout) -> None:
-    found = checkout.tool("chromium", "#!/bin/sh\n")
+    found = checkout.tool("chromium-headless-shell", "#!/bin/sh\n")
     ran = checkout.run("test", "-k", "name")
     assert ran.returncode == 7
     assert ran.stdout.split() == [str(checkout.environment.folder), str(found), "-k", "name"]

@@ -67,6 +67,7 @@ def nothing_wrong(on: Workers, agents: Ticker, runs: int = RUNS) -> None:
     assert "Traceback" not in on.logs(), on.logs()[-5000:]
 
 
+@pytest.mark.long
 def test_each_stream_has_one_owner_while_workers_join_sleep_die_and_leave(
     tables: str, tmp_path: Path, figure: Figure
 ) -> None:

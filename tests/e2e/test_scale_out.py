@@ -130,6 +130,7 @@ def test_a_holder_that_slept_through_its_lease_writes_nothing_and_sends_nothing_
         assert on.request(row["id"])["delivery"]["attempts"] == 1
 
 
+@pytest.mark.long
 def test_random_decisions_have_one_effect_each_while_processes_are_killed(cluster: Cluster) -> None:
     on, rng = cluster.on, random.Random(SEED)
     session = Session(on.house, on.agents, rng, "api", run_ids=list(on.started))
