@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TIME_LIMIT_S = 900
+WHERE = ["tests"] if os.environ.get("COUNTERSIGN_TEST_LONG") else ["tests/approvals", "tests/streams"]
 CHOSEN = "database and not process and not browser and not one_engine"
 
 
@@ -19,7 +20,7 @@ def test_the_database_tests_pass_on_postgresql_too() -> None:
         pytest.skip("COUNTERSIGN_TEST_DATABASE_URL is unset")
     command = [sys.executable, "-m", "pytest", "-q", "-m", CHOSEN, "--no-cov"]
     ran = subprocess.run(
-        [*command, "-p", "no:cacheprovider", "tests"],
+        [*command, "-p", "no:cacheprovider", *WHERE],
         cwd=ROOT,
         env={**os.environ, "COUNTERSIGN_TEST_ENGINE": "postgres", "PYTEST_XDIST_WORKER": "postgres"},
         capture_output=True,

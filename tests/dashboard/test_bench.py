@@ -17,10 +17,13 @@ from tests.countersign import unmeasured
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 240
+SLOW = ("e2e", "fanout", "hold")
 KEYS = ["bench", "row", "value", "unit", "baseline", "ratio", "goal", "ok", "n", "load", "note"]
 
 
-@pytest.mark.parametrize("name", bench.NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name in SLOW else []) for name in bench.NAMES]
+)
 @pytest.mark.process
 def test_a_quick_bench_tells_json_lines_and_loses_nothing(name: str) -> None:
     """Whether a quick ratio is good enough depends on who else uses the machine: a test does not judge it."""

@@ -24,7 +24,7 @@ from tests.e2e.stage import stage
 
 pytestmark = pytest.mark.process
 
-KILLS = 20 if os.environ.get("COUNTERSIGN_TEST_LONG") else 8
+KILLS = 20 if os.environ.get("COUNTERSIGN_TEST_LONG") else 4
 REQUESTS = 100
 SEED = 4711
 
