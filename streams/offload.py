@@ -82,9 +82,8 @@ def _let_go(everybody: threading.Barrier) -> None:
     connections.close_all()
 
 
-leasing = Pool(
-    "leasing", 2, keeps=False
-)  # a renewal must not wait behind the loading of many runs: whoever is late loses them
+# A renewal must not wait behind the loading of many runs: whoever is late loses them.
+leasing = Pool("leasing", 2, keeps=False)
 holding = Pool("holding", 2)  # supervisor and holders: what is stored of a run
 courier = Pool("courier", 2)
 rendering = Pool("rendering", 2)  # fragments for the sockets

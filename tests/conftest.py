@@ -6,15 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.long_form import LONG
 from tests.plugins.environment import DATA
 
 REAL_PARTS = ("process", "browser")
-LONG = {
-    "test_admin.py", "test_dialects.py", "test_guides.py", "test_hostile_content.py", "test_keyboard.py",
-    "test_long_runs.py", "test_machine_pages.py", "test_missing.py", "test_odd_payloads.py", "test_ownership.py",
-    "test_provider_hooks.py", "test_read_back_live.py", "test_runs.py", "test_settings.py", "test_shell.py",
-}  # fmt: skip
-"""Files whose tests with processes are of the long form: with what is left, a slow machine is done in time."""
 MORE_TRIES = 2
 """Tests whose processes, sockets, event loops and browsers share a machine with others are tried again; the summary
 names each that needed it (RERUN), and that one is to be understood. A test of pure code has one try."""
@@ -22,11 +17,8 @@ names each that needed it (RERUN), and that one is to be understood. A test of p
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever needs the database is marked so, and runs on PostgreSQL too (test_postgres.py)."""
-    short = os.environ.get("COUNTERSIGN_TEST_LONG") != "1"
     for item in items:
-        if short and (
-            item.get_closest_marker("long") or (item.path.name in LONG and item.get_closest_marker("process"))
-        ):
+        if not LONG and item.get_closest_marker("long"):
             item.add_marker(pytest.mark.skip(reason="of the long form: COUNTERSIGN_TEST_LONG=1"))
         fixtures = getattr(item, "fixturenames", ())
         if item.get_closest_marker("django_db") or {"db", "transactional_db", "django_db_setup"} & set(fixtures):

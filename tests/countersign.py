@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 
 import httpx
 
+from tests.long_form import LONG
+
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -205,7 +207,7 @@ class Countersign:
 
 def unmeasured() -> dict[str, str]:
     """The environment for a server: being measured costs it a third of its time, so only the long form measures it."""
-    if os.environ.get("COUNTERSIGN_TEST_LONG"):
+    if LONG:
         return dict(os.environ)
     return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
 

@@ -154,6 +154,7 @@ def run(house: Countersign, text: str, instead: Mapping[str, str] | None = None,
     return done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_the_api_in_five_lines(house: Countersign, agents: Emulator) -> None:
     house.command("providers", "add", "api-agent", "--kind", "agui", "--base-url", agents.agent)
@@ -173,6 +174,7 @@ def test_the_api_in_five_lines(house: Countersign, agents: Emulator) -> None:
         eventually(lambda: api.get(f"approvals/{asked['id']}").json()["status"] == "delivered")
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_the_agent_of_the_ag_ui_guide_sends_once_it_is_approved(house: Countersign, tmp_path: Path) -> None:
     guide, port = DOCS / "connect-ag-ui.md", free_port()
@@ -208,6 +210,7 @@ def wait_for_line(process: "subprocess.Popen[bytes]", word: bytes, *, error: boo
         said += chunk
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_the_mindra_guide(house: Countersign, agents: Emulator) -> None:
     with MindraClient(agents) as elsewhere:
@@ -283,6 +286,7 @@ def test_the_middesk_guide(house: Countersign, agents: Emulator) -> None:
     run(house, "export MIDDESK_API_KEY=...\n" + answers, instead)
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_the_database_can_be_copied_while_it_is_used(house: Countersign, tmp_path: Path) -> None:
     copy, keys, _, verify = block(DOCS / "run-for-a-team.md", "VACUUM INTO").splitlines()

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.long_form import LONG
+
 ROOT = Path(__file__).resolve().parent.parent
 TIME_LIMIT_S = 900
-WHERE = ["tests"] if os.environ.get("COUNTERSIGN_TEST_LONG") else ["tests/approvals", "tests/streams"]
+WHERE = ["tests"] if LONG else ["tests/approvals", "tests/streams"]
 CHOSEN = "database and not process and not browser and not one_engine"
 
 

@@ -33,7 +33,7 @@ from streams.models import ENDED, Checkpoint, Event, Provider, Run, RunStatus
 from streams.providers.base import READ_BACK, Refusal
 from tests import factories
 from tests.approvals.fakes import Clock, asked, tell
-from tests.fuzzing import examples
+from tests.long_form import examples
 
 S = RequestStatus
 D = DeliveryState

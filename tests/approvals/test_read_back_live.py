@@ -8,7 +8,7 @@ import pytest
 from tests.countersign import eventually
 from tests.e2e.stage import Stage, stage
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.long, pytest.mark.process]
 Row = dict[str, Any]
 ACCOUNT = "middesk-answers"
 BUSINESS = "5f0d5a0e-8c0b-4a51-9c5f-6f6b7f6f2d11"
@@ -70,7 +70,6 @@ def test_an_answer_that_was_taken_without_a_word_is_found_in_the_run_and_not_rep
         assert on.request(asked["id"])["delivery"]["attempts"] == 1
 
 
-@pytest.mark.long
 def test_an_answer_that_was_not_taken_is_asked_again_of_a_person(on: Stage) -> None:
     """Lost before or behind the provider's door, or refused while the run still asks."""
     lost = ["drop-before-effect", "status=503,on=decision", "status=200,on=decision"]
@@ -87,7 +86,6 @@ def test_an_answer_that_was_not_taken_is_asked_again_of_a_person(on: Stage) -> N
         assert (versions(on, asked), done(on, asked)[2:]) == (["stale", "delivered"], (0, 1))
 
 
-@pytest.mark.long
 def test_a_run_that_shows_the_effect_late_is_waited_for(on: Stage) -> None:
     soon, late = ask(on, "fault:slow-readback=3"), ask(on, "fault:slow-readback=17")
     on.approve(soon)
@@ -98,7 +96,6 @@ def test_a_run_that_shows_the_effect_late_is_waited_for(on: Stage) -> None:
         assert (versions(on, asked), done(on, asked)) == (["delivered"], (1, 0, 1, 0))
 
 
-@pytest.mark.long
 def test_a_question_that_is_answered_in_middesk_waits_for_nobody_here(on: Stage) -> None:
     asked = ask(on)
     on.agents.arm("resolved-outside", run=on.run(asked["run_id"])["external_id"], how="approve")
@@ -108,7 +105,6 @@ def test_a_question_that_is_answered_in_middesk_waits_for_nobody_here(on: Stage)
     assert done(on, asked)[:2] == (0, 0)
 
 
-@pytest.mark.long
 def test_of_two_questions_each_is_answered_by_itself(on: Stage) -> None:
     first = ask(on, agent="people_screening")
     second = next(row for row in on.asked(first["run_id"], 2) if row["id"] != first["id"])

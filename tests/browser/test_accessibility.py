@@ -1,7 +1,6 @@
 """axe on every page, light and dark, wide and narrow; and no page scrolls sideways, down to 360 px."""
 
 import json
-import os
 import zlib
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from tests.browser.visitor import Visit, Visitor
 from tests.countersign import Countersign, countersign
 from tests.e2e.stage import Stage
+from tests.long_form import LONG
 
 pytestmark = [pytest.mark.browser, pytest.mark.process]
 
@@ -19,7 +19,7 @@ SIZES = {"wide": (1440, 900), "narrow": (390, 844)}
 NARROWEST = (360, 780)
 Look = tuple[str, Literal["light", "dark"]]
 LOOKS: list[Look] = [("wide", "light"), ("narrow", "dark")]  # each size and each scheme once
-if os.environ.get("COUNTERSIGN_TEST_LONG"):
+if LONG:
     LOOKS += [("wide", "dark"), ("narrow", "light")]
 GRAVE = ("serious", "critical")
 IDS = """

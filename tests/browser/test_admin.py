@@ -12,7 +12,7 @@ from tests.browser.test_accessibility import GRAVE, NARROWEST, SIZES, looks, sha
 from tests.browser.visitor import Visit, Visitor
 from tests.e2e.stage import Stage
 
-pytestmark = [pytest.mark.browser, pytest.mark.process]
+pytestmark = [pytest.mark.long, pytest.mark.browser, pytest.mark.process]
 
 HOOK = """
 import json
@@ -84,7 +84,6 @@ def faults(me: Visitor, name: str) -> list[str]:
     return wrong
 
 
-@pytest.mark.long
 def test_no_page_of_the_admin_has_a_serious_fault(on: Stage, pages: dict[str, str], visit: Visit) -> None:
     me = visit(on.house)
     wrong = []

@@ -10,7 +10,7 @@ from tests.browser.visitor import Visit, Visitor
 from tests.countersign import eventually
 from tests.e2e.stage import Row, Stage
 
-pytestmark = [pytest.mark.browser, pytest.mark.process]
+pytestmark = [pytest.mark.long, pytest.mark.browser, pytest.mark.process]
 
 STRAY = """
 () => Array.from(document.querySelectorAll(
@@ -103,7 +103,6 @@ def test_a_run_shows_it_as_text_on_the_page_and_over_the_socket(on: Stage, asked
     inert(me)
 
 
-@pytest.mark.long
 def test_what_the_agent_says_at_the_end_stays_text(on: Stage, visit: Visit) -> None:
     with hostile_agent() as url:
         on.provider("hostile-end", "agui", url)
@@ -119,7 +118,6 @@ def test_what_the_agent_says_at_the_end_stays_text(on: Stage, visit: Visit) -> N
     inert(me)
 
 
-@pytest.mark.long
 def test_the_emulators_odd_message_is_signed_only_when_all_was_opened(on: Stage, visit: Visit) -> None:
     asked = on.asked(on.start("the-agui", "odd-characters"))[0]
     me = visit(on.house)

@@ -9,7 +9,7 @@ from tests.browser.visitor import Visit, Visitor
 from tests.countersign import eventually
 from tests.e2e.stage import Row, Stage
 
-pytestmark = [pytest.mark.browser, pytest.mark.process]
+pytestmark = [pytest.mark.long, pytest.mark.browser, pytest.mark.process]
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,6 @@ def test_enter_opens_and_never_decides(unhurried: Stage, asks: str, visit: Visit
     assert unhurried.request(asked["id"])["status"] == "pending"
 
 
-@pytest.mark.long
 def test_keys_do_nothing_in_a_field_in_a_dialog_or_with_a_modifier(unhurried: Stage, asks: str, visit: Visit) -> None:
     clear(unhurried, asks)
     asked, *_ = three(unhurried, asks)
@@ -177,7 +176,6 @@ def test_keys_do_nothing_in_a_field_in_a_dialog_or_with_a_modifier(unhurried: St
     assert posts == []
 
 
-@pytest.mark.long
 def test_single_keys_can_be_turned_off(unhurried: Stage, asks: str, visit: Visit) -> None:
     clear(unhurried, asks)
     asked, *_ = three(unhurried, asks)
@@ -226,7 +224,6 @@ def test_a_press_that_was_meant_for_the_slip_before_decides_nothing(unhurried: S
     assert unhurried.request(asked["id"])["status"] == "pending"
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("how", ["Enter", "the button"])
 @pytest.mark.parametrize("path", ["/", "/runs/"])
 def test_a_filter_chosen_with_keys_is_applied_by_enter_or_the_button_and_not_before(

@@ -8,7 +8,7 @@ from playwright.sync_api import Page
 
 from tests.countersign import Countersign, countersign
 
-pytestmark = [pytest.mark.browser, pytest.mark.process]
+pytestmark = [pytest.mark.long, pytest.mark.browser, pytest.mark.process]
 
 WATCH = """
 window.refused = [];
@@ -73,7 +73,6 @@ def test_the_api_page_renders_and_calls(house: Countersign, visitor: Page) -> No
     assert refused(visitor) == []
 
 
-@pytest.mark.long
 def test_every_admin_page_is_clean(house: Countersign, visitor: Page) -> None:
     visitor.goto(f"{house.url}/admin/")
     assert refused(visitor) == []

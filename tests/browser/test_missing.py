@@ -7,7 +7,7 @@ from tests.browser.test_queue import places, some
 from tests.browser.visitor import Visit
 from tests.e2e.stage import Stage
 
-pytestmark = [pytest.mark.browser, pytest.mark.process]
+pytestmark = [pytest.mark.long, pytest.mark.browser, pytest.mark.process]
 
 
 REMARK = """
@@ -22,7 +22,6 @@ Event.objects.create(run_id="%s", seq=seq, source="house", kind="%s", payload=to
 """
 
 
-@pytest.mark.long
 def test_a_gap_is_told_above_the_queue_and_moves_no_row_under_the_pointer(on: Stage, visit: Visit) -> None:
     provider = on.provider("gappy-mindra", "mindra", on.agents.mindra)
     rows = some(on, provider, 2)

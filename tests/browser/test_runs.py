@@ -10,7 +10,7 @@ from tests.browser.visitor import Visit, Visitor
 from tests.countersign import eventually
 from tests.e2e.stage import BUSINESS, Stage
 
-pytestmark = [pytest.mark.browser, pytest.mark.process]
+pytestmark = [pytest.mark.long, pytest.mark.browser, pytest.mark.process]
 RUN_PAGE = re.compile(r"/runs/([0-9a-f-]{36})/$")
 
 

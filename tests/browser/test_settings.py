@@ -11,7 +11,7 @@ from tests.countersign import Countersign, countersign, eventually
 from tests.e2e.stage import Stage
 from tests.emulator import Emulator, emulator
 
-pytestmark = [pytest.mark.browser, pytest.mark.process]
+pytestmark = [pytest.mark.long, pytest.mark.browser, pytest.mark.process]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,6 @@ def test_a_token_is_made_shown_once_used_and_revoked(on: Stage, visit: Visit) ->
     assert httpx.get(url, headers=headers, trust_env=False, timeout=60).status_code == 401
 
 
-@pytest.mark.long
 def test_answers_to_middesk_are_previewed_then_switched_on_and_off(on: Stage, visit: Visit) -> None:
     name = "a-middesk"
     on.house.command("providers", "add", name, "--kind", "middesk", "--base-url", on.agents.middesk)
@@ -126,7 +125,6 @@ def test_answers_to_middesk_are_previewed_then_switched_on_and_off(on: Stage, vi
     expect(me.page.get_by_role("heading", name="Answers")).to_contain_text("Read-only here")
 
 
-@pytest.mark.long
 def test_a_paused_provider_starts_nothing_until_it_is_resumed(on: Stage, visit: Visit) -> None:
     name = on.provider("a-resting-mindra", "mindra", on.agents.mindra)
     me = visit(on.house, java_script_enabled=False)
@@ -140,7 +138,6 @@ def test_a_paused_provider_starts_nothing_until_it_is_resumed(on: Stage, visit: 
     assert on.asked(run_id)
 
 
-@pytest.mark.long
 def test_settings_are_changed_by_keys_alone(on: Stage, visit: Visit) -> None:
     me = visit(on.house)
     me.go("/settings/webhooks/")

@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 from tests.browser.visitor import Visit
 from tests.e2e.stage import Stage
 
-pytestmark = [pytest.mark.browser, pytest.mark.process]
+pytestmark = [pytest.mark.long, pytest.mark.browser, pytest.mark.process]
 
 EVERYWHERE = {"?", "Esc"}
 ON_A_SLIP = {"j", "k", "a", "r", "1", "4", "e", "u", "v"}

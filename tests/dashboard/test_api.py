@@ -23,7 +23,7 @@ from dashboard.models import ApiToken, User
 from streams.events import sha256
 from streams.models import Event, Provider, Run, RunStatus
 from tests import factories
-from tests.fuzzing import examples
+from tests.long_form import examples
 
 NOBODY = "00000000-0000-4000-8000-000000000000"  # the same in every worker: it is part of the tests' names
 pytestmark = [pytest.mark.django_db, pytest.mark.one_engine]

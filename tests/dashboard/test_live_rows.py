@@ -27,10 +27,10 @@ from streams import announce
 from tests import factories
 from tests.countersign import PATIENT_S, ROOT, Countersign, approvals, countersign
 from tests.dashboard.test_live import decide, make_user, opened, sign_in
+from tests.long_form import LONG
 from tests.plugins.figures import Figure
 from tests.streams.scripted import Answer, Asked, scripted
 
-LONG = os.environ.get("COUNTERSIGN_TEST_LONG") == "1"
 SEED = 20261121
 BURST, BURST_S, READERS = 5_000, 1.0, 50
 FUZZED = 50_000 if LONG else 10_000
@@ -147,7 +147,7 @@ def rss(house: Countersign) -> int:
 
 
 @pytest.mark.process
-@pytest.mark.skipif(not LONG, reason="a long form: COUNTERSIGN_TEST_LONG=1")
+@pytest.mark.long
 def test_live_pages_hold_on_a_real_server(tmp_path: Path, figure: Figure) -> None:
     async def play() -> None:
         talks, asks = Agent("exec_1"), Agent("exec_2")

@@ -13,7 +13,7 @@ from tests.countersign import eventually
 from tests.dialects import pauses
 from tests.e2e.stage import Row, Stage
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.long, pytest.mark.process]
 PROPOSED = json.loads(pauses.ARGUMENTS)
 CHANGED = {"to": "bo@shop.example", "cents": 900}
 

@@ -1,6 +1,5 @@
 """Short forms of the long runs: a start on a long past, and a soak. The long ones are commands of their own."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,13 @@ from tests.soak import slope_per_hour, soak
 pytestmark = pytest.mark.process
 
 
+@pytest.mark.long
 def test_a_server_starts_on_a_long_past_and_shows_all_of_it(tmp_path: Path, figure: Figure) -> None:
     found = cold_start(tmp_path, events=10_000, pending=1_000)
     figure("J2", worst=found["page_p95_ms"], n=40, unit=f"ms a page (p95); ready after {found['ready_s']} s")
 
 
-@pytest.mark.skipif(os.environ.get("COUNTERSIGN_TEST_LONG") != "1", reason="a long form: COUNTERSIGN_TEST_LONG=1")
+@pytest.mark.long
 def test_a_short_soak_breaks_no_rule(tmp_path: Path, figure: Figure) -> None:
     found = soak(tmp_path, minutes=0.5, sockets=20, streams=6, decisions_a_minute=20, seed=5)
     assert found["broken"] == []

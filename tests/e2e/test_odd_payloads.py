@@ -16,7 +16,7 @@ from streams import events
 from streams.emulator.payloads import PAYLOADS
 from tests.e2e.stage import Row, Stage, stage
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.long, pytest.mark.process]
 
 REASONS = {
     "unparsable": "not JSON",
@@ -57,7 +57,7 @@ def database(server: str) -> Iterator[str]:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param("sqlite", marks=pytest.mark.long), pytest.param("postgres", marks=pytest.mark.postgres)],
+    params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)],
 )
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Everything that runs, on either database."""

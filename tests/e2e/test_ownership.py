@@ -4,7 +4,6 @@ Every event and every change of a lease is witnessed by the database itself; the
 is missing is known without asking anybody. The short form runs with leases that end two and a half times sooner.
 """
 
-import os
 import random
 import time
 from collections.abc import Iterator
@@ -17,16 +16,15 @@ from tests.countersign import eventually
 from tests.e2e.ticker import Ticker, ticker
 from tests.e2e.workers import Workers, migrated, shares_evenly, workers
 from tests.faults.proxy import PASS, hole, proxy
+from tests.long_form import LONG
 from tests.plugins.figures import Figure
 
-pytestmark = [pytest.mark.process, pytest.mark.postgres, pytest.mark.redis]
+pytestmark = [pytest.mark.long, pytest.mark.process, pytest.mark.postgres, pytest.mark.redis]
 
-LONG = os.environ.get("COUNTERSIGN_TEST_LONG") == "1"
 SHORTER = 1.0 if LONG else 2.5
 TTL_S = 15 / SHORTER
 RUNS = 60 if LONG else 24
 SEED = 7
-ONLY_LONG = pytest.mark.skipif(not LONG, reason="a long form: COUNTERSIGN_TEST_LONG=1")
 
 DEAD = """
 UPDATE streams_run SET status = 'streaming', connected_at = now() WHERE id = ANY(%s)
@@ -67,7 +65,6 @@ def nothing_wrong(on: Workers, agents: Ticker, runs: int = RUNS) -> None:
     assert "Traceback" not in on.logs(), on.logs()[-5000:]
 
 
-@pytest.mark.long
 def test_each_stream_has_one_owner_while_workers_join_sleep_die_and_leave(
     tables: str, tmp_path: Path, figure: Figure
 ) -> None:
@@ -129,7 +126,6 @@ def test_each_stream_has_one_owner_while_workers_join_sleep_die_and_leave(
         figure("D3", worst=len(on.early_thefts()), n=len(on.rows("SELECT 1 FROM held")), unit="leases taken early")
 
 
-@ONLY_LONG
 def test_ten_minutes_of_kills(tables: str, tmp_path: Path, figure: Figure) -> None:
     chance, kills = random.Random(SEED), 30
     with ticker(1.0) as agents, workers(tmp_path, agents.url, template=tables) as on:
@@ -155,7 +151,6 @@ def test_ten_minutes_of_kills(tables: str, tmp_path: Path, figure: Figure) -> No
         figure("D1", worst=round(seconds[-1], 1), n=len(seconds), seed=SEED, unit=told)
 
 
-@ONLY_LONG
 @pytest.mark.parametrize("away", ["gone", "silent"])
 def test_without_their_database_workers_stop_reading_and_come_back_alone(
     away: str, tables: str, tmp_path: Path, figure: Figure

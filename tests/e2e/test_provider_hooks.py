@@ -15,7 +15,7 @@ from tests.e2e.stage import Stage
 from tests.emulator import Emulator, emulator
 from tests.streams.emulator.clients import MiddeskClient
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.long, pytest.mark.process]
 SECRET = "hook-secret-of-this-test"
 BUSINESS = "5b1e0000-0000-4000-8000-000000000001"
 QUIET = "industry_classification"

@@ -21,14 +21,14 @@ from tests.e2e.stage import Stage
 from tests.e2e.workers import database, environment
 from tests.emulator import emulator
 from tests.faults.proxy import Proxy, proxy
+from tests.long_form import LONG
 from tests.plugins.figures import Figure
 
-LONG = os.environ.get("COUNTERSIGN_TEST_LONG") == "1"
 pytestmark = [
     pytest.mark.process,
     pytest.mark.postgres,
     pytest.mark.redis,
-    pytest.mark.skipif(not LONG, reason="a long form: COUNTERSIGN_TEST_LONG=1"),
+    pytest.mark.long,
 ]
 
 AWAY_S = 75.0 if LONG else 0.0  # longer than anything here gives up after

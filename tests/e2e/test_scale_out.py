@@ -21,10 +21,11 @@ from tests.e2e.rules import broken_rules
 from tests.e2e.stage import KINDS, Stage
 from tests.emulator import emulator
 from tests.fifty_decisions import Session, settle
+from tests.long_form import LONG
 
 pytestmark = [pytest.mark.process, pytest.mark.postgres, pytest.mark.redis]
 
-DECISIONS = 24 if os.environ.get("COUNTERSIGN_TEST_LONG") else 12
+DECISIONS = 24 if LONG else 12
 KILL_EVERY = 4  # decisions
 ASLEEP_S = 20  # longer than a lease lives
 SEED = 7

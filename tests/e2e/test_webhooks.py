@@ -21,10 +21,11 @@ import standardwebhooks
 from tests import javascript
 from tests.countersign import PATIENT_S, ROOT, Countersign, eventually
 from tests.e2e.stage import stage
+from tests.long_form import LONG
 
 pytestmark = pytest.mark.process
 
-KILLS = 20 if os.environ.get("COUNTERSIGN_TEST_LONG") else 4
+KILLS = 20 if LONG else 4
 REQUESTS = 100
 SEED = 4711
 
@@ -32,6 +33,7 @@ OPEN_AND_END = f"""
 from streams.events import Ended
 from streams.models import Provider, Run
 from tests.approvals.fakes import asked, tell
+from tests.long_form import LONG
 provider = Provider.objects.create(name="agent", kind="mindra", base_url="http://127.0.0.1:9", paused=True)
 run = Run.objects.create(provider=provider, external_id="x", status="waiting")
 for number in range({REQUESTS}):

@@ -5,7 +5,6 @@ agents' own record is compared with the database. With COUNTERSIGN_TEST_LONG=1 e
 webhooks and an open page.
 """
 
-import os
 import random
 import signal
 import threading
@@ -28,12 +27,12 @@ from tests.e2e.stage import Row, Stage
 from tests.e2e.test_webhooks import receiver
 from tests.emulator import emulator
 from tests.faults.history import Record, violations
+from tests.long_form import LONG
 from tests.plugins.figures import Figure
 
 pytestmark = pytest.mark.process
 
 SEED = 2026
-LONG = os.environ.get("COUNTERSIGN_TEST_LONG") == "1"
 TIMES = 10
 WAITING = {"held", "deciding"}
 OPEN = {*WAITING, "sent"}  # Middesk's answer is sent until its run, read again, shows it: that survives every kill
@@ -229,7 +228,7 @@ def once(verdict: str) -> tuple[int, int, int, int]:
     return (1, 0, 1, 0) if verdict == "approve" else (0, 1, 0, 1)
 
 
-@pytest.mark.skipif(not LONG, reason="a long form: COUNTERSIGN_TEST_LONG=1")
+@pytest.mark.long
 def test_a_decision_whose_process_dies_at_each_point_of_its_way_takes_effect_once_or_is_unknown(
     loop: Loop, figure: Figure
 ) -> None:
@@ -268,7 +267,7 @@ def agreed(loop: Loop, figure: Figure) -> None:
     figure("C2", worst=0, n=loop.deaths.total(), unit=f"broken rules after kills at {dict(loop.deaths)}", seed=SEED)
 
 
-@pytest.mark.skipif(not LONG, reason="COUNTERSIGN_TEST_LONG is not set: each takes a minute")
+@pytest.mark.long
 @pytest.mark.parametrize("point", sorted(faults.points(), key=lambda point: point not in ON_ITS_WAY))
 def test_every_point_survives_many_kills(loop: Loop, figure: Figure, point: str) -> None:
     if loop.on.house.process is None:
@@ -297,6 +296,6 @@ def test_every_point_survives_many_kills(loop: Loop, figure: Figure, point: str)
     assert loop.worst <= 1
 
 
-@pytest.mark.skipif(not LONG, reason="COUNTERSIGN_TEST_LONG is not set: it judges those that take a minute each")
+@pytest.mark.long
 def test_after_many_kills_the_agents_record_and_the_database_agree(loop: Loop, figure: Figure) -> None:
     agreed(loop, figure)

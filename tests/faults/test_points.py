@@ -1,7 +1,6 @@
 """Every fault point is come by when the product does all that it does, and a point that fails does no harm."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -124,7 +123,7 @@ async def test_points_that_fail_do_no_harm(agents: tuple[Emulator, Path]) -> Non
     await a_day_with(agents, ", ".join(f"{point}:raise@1" for point in together), together)
 
 
-@pytest.mark.skipif(os.environ.get("COUNTERSIGN_TEST_LONG") != "1", reason="COUNTERSIGN_TEST_LONG is not set")
+@pytest.mark.long
 @pytest.mark.parametrize("point", FORGIVING)
 async def test_a_point_that_fails_alone_does_no_harm(agents: tuple[Emulator, Path], point: str) -> None:
     await a_day_with(agents, f"{point}:raise@1", [point])

@@ -14,7 +14,7 @@ from streams.providers.agui import AGUI, wire
 from streams.providers.base import Carried, Question
 from streams.providers.mindra import Mindra
 from streams.sse import Frame
-from tests.fuzzing import examples
+from tests.long_form import examples
 from tests.streams import agui_frames as f
 from tests.streams import tapes
 

@@ -14,7 +14,7 @@ from streams.events import Asked, Ended, Fact, Paused
 from streams.providers.agui.state import State
 from streams.providers.base import Account, Answer, Question
 from streams.sse import Decoder, Frame
-from tests.fuzzing import examples
+from tests.long_form import examples
 from tests.streams import tapes
 from tests.streams.agui_frames import KEY, RUN, agui, begin, called, ev, finished, paused, started
 from tests.streams.test_agui_dialects import ADK_CALL, CASES, HEX, Case, langgraph

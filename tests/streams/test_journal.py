@@ -23,7 +23,7 @@ from streams.events import Asked, Ended, MovedOn, Paused, Started
 from streams.journal import Journal
 from streams.models import Checkpoint, Event, Lease, Run, RunStatus, Source
 from tests import factories
-from tests.fuzzing import examples
+from tests.long_form import examples
 
 LIMIT_S = 20
 

@@ -13,7 +13,7 @@ from streams.events import Asked, Ended, Fact, Gone, Paused, ReadBack
 from streams.providers.base import READ_BACK, Account, Answer, Carried, Question, RunView
 from streams.providers.langgraph import LangGraph
 from streams.sse import Decoder, Frame
-from tests.fuzzing import examples
+from tests.long_form import examples
 from tests.streams import tapes
 from tests.streams.test_adapters_total import FUZZ, IDS, VALUES, survive
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from streams.events import Asked, Ended, Fact, Gone
 from streams.providers.base import READ_BACK, Carried, Question
 from streams.sse import Frame
-from tests.fuzzing import examples
+from tests.long_form import examples
 from tests.streams.middesk_frames import ON, RUN, RUN_ID, VALUE, asking, interrupt, middesk, run, snapshot
 from tests.streams.test_adapters_total import check
 

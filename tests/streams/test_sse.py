@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from streams import sse
 from streams.sse import BOM, EVERYDAY, Decoder, Frame, Oversize, StampedFrame, frames
-from tests.fuzzing import examples
+from tests.long_form import examples
 
 ROOT = Path(sse.__file__).resolve().parent.parent
 KIB = 1024

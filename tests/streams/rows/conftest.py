@@ -1,14 +1,12 @@
 """What the rows share: the tests' own adapters, and how much is asked of a row here."""
 
-import os
-
 import pytest
 
 from streams import providers
 from streams.providers.fake import Fake
+from tests.long_form import LONG
 from tests.streams import holding
 
-LONG = bool(os.environ.get("COUNTERSIGN_TEST_LONG"))
 LONG_LIMIT_S = 1200
 
 

@@ -14,9 +14,9 @@ from streams.client import CallFailed, CallUnanswered, CallUnsent, Exchange, Red
 from streams.holder import Unsent, knock
 from streams.providers.base import Account, Call
 from tests.faults.proxy import DEAF, hole, proxy, unanswered
+from tests.long_form import LONG
 from tests.plugins.figures import Figure
 from tests.streams.rows import virtual
-from tests.streams.rows.conftest import LONG
 from tests.streams.scripted import DONE, Answer, Asked, plain, scripted, silence, stream
 
 SECRET = "sk-canary-5f0c77d1e9b24a68"

@@ -18,9 +18,9 @@ from streams.models import Event, Provider, RunStatus
 from streams.providers.fake import Fake
 from tests import factories
 from tests.faults.proxy import PASS, hole, proxy
+from tests.long_form import LONG
 from tests.plugins.figures import Figure
 from tests.streams.holding import fresh, held, hold, house_kinds, in_database, make_run, provider_events, running
-from tests.streams.rows.conftest import LONG
 from tests.streams.scripted import DONE, STREAM_HEAD, Answer, frame, plain, scripted, staying, stream, texts
 from tests.streams.test_supervisor import has, supervising, until
 

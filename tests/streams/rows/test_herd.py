@@ -18,12 +18,11 @@ from tests.emulator import Emulator, emulator
 from tests.faults.proxy import proxy
 from tests.plugins.figures import Figure
 from tests.streams.holding import hold, in_database, lease, make_run, running
-from tests.streams.rows.conftest import LONG
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.process,
-    pytest.mark.skipif(not LONG, reason="a long form: COUNTERSIGN_TEST_LONG=1"),
+    pytest.mark.long,
 ]
 STREAMS, DOWN_S = 500, 3.0
 

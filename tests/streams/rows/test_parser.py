@@ -13,8 +13,8 @@ import pytest
 from streams.client import Exchange
 from streams.providers.base import Call
 from streams.sse import Decoder, Frame, Oversize
+from tests.long_form import LONG
 from tests.plugins.figures import Figure
-from tests.streams.rows.conftest import LONG
 from tests.streams.scripted import STREAM_HEAD
 from tests.streams.test_sse import FRAGMENTS, calls_for, decode, specified
 from tests.streams.test_sse_spec import CASES, Case, outcome

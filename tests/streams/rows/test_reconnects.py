@@ -16,9 +16,9 @@ from django.test import override_settings
 
 from streams.backoff import ASKED_CAP_S, CAP_S
 from streams.client import CallUnanswered, RedirectRefused
+from tests.long_form import LONG
 from tests.plugins.figures import Figure
 from tests.streams.rows import virtual
-from tests.streams.rows.conftest import LONG
 from tests.streams.rows.virtual import BEGAN, FOREVER, Answer, Stage, answer, refused, stream
 from tests.streams.scripted import DONE, frame
 

@@ -10,9 +10,9 @@ import pytest
 
 from streams.models import RunStatus
 from tests.faults.proxy import proxy, random_cuts
+from tests.long_form import LONG
 from tests.plugins.figures import Figure
 from tests.streams.holding import fresh, held, hold, house_kinds, provider_events, running
-from tests.streams.rows.conftest import LONG
 from tests.streams.scripted import DONE, STREAM_HEAD, Answer, Asked, frame, scripted, stream, texts
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_engine]

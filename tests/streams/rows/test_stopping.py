@@ -9,13 +9,12 @@ from tests.countersign import eventually
 from tests.e2e.ticker import ticker
 from tests.e2e.workers import migrated, workers
 from tests.plugins.figures import Figure
-from tests.streams.rows.conftest import LONG
 
 pytestmark = [
     pytest.mark.process,
     pytest.mark.postgres,
     pytest.mark.redis,
-    pytest.mark.skipif(not LONG, reason="a long form: COUNTERSIGN_TEST_LONG=1"),
+    pytest.mark.long,
 ]
 
 STOPS = 50
