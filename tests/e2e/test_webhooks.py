@@ -33,7 +33,6 @@ OPEN_AND_END = f"""
 from streams.events import Ended
 from streams.models import Provider, Run
 from tests.approvals.fakes import asked, tell
-from tests.long_form import LONG
 provider = Provider.objects.create(name="agent", kind="mindra", base_url="http://127.0.0.1:9", paused=True)
 run = Run.objects.create(provider=provider, external_id="x", status="waiting")
 for number in range({REQUESTS}):
