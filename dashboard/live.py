@@ -244,19 +244,6 @@ class RunSocket(PageSocket):
             return
         self._watch()
 
-    def _has(self, count: int) -> None:
-        """The page has so many of the frames that were sent to it."""
-        if count > self._seen or count == self._sent:
-            self._unseen_since = None if count == self._sent else time.monotonic()
-        self._seen = count
-
-    def _says_too_much(self) -> bool:
-        now = time.monotonic()
-        if now - self._said_from > FRAMES_S:
-            self._said, self._said_from = 0, now
-        self._said += 1
-        return self._said > FRAMES_MAX
-
     async def go_on(self, seq: int) -> None:
         self.after = seq
         self._watch()
