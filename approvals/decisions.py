@@ -152,7 +152,7 @@ def reoffer(request_id: UUID, *, by: AbstractUser, note: str, via: str = "page",
             or asked.run.status in ENDED
         ):
             raise NotPending(request_id, "it is not known to be open: it was taken, ended, or its run is over")
-        batch = _next_round(asked, len(found))
+        batch = next_round(asked, len(found))
         made = {one.pk: requests.offer_again(one, batch, record) for one in found}
         _conclude(asked, f"{by.get_username()}: {note}", record)
         if batch is not None:
@@ -285,7 +285,8 @@ def _why_not(
     return NotPending(request_id, f"it is not open any more: {asked.get_status_display().lower()}")
 
 
-def _next_round(asked: ApprovalRequest, total: int) -> Batch | None:
+def next_round(asked: ApprovalRequest, total: int) -> Batch | None:
+    """The batch in which the questions of this request's own are offered again; None where it has none."""
     if asked.batch_id is None:
         return None
     rounds = Batch.objects.filter(run=asked.run_id).count()

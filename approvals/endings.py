@@ -29,6 +29,7 @@ RUN_OVER = {
     RunStatus.TRUNCATED: "The run's stream ended without a last word before an answer left.",
     RunStatus.LOST: "The run was lost before an answer left.",
 }
+WITH_A_LOST_RUN = (RUN_OVER[RunStatus.LOST], BEHIND_THE_END)  # why a request of one is stale, if nothing else ended it
 
 
 def storable_id(call_id: str) -> str:
@@ -128,8 +129,13 @@ def expire(request_id: UUID) -> bool:
     asked = ApprovalRequest.objects.get(pk=request_id)
     _lock_batches([asked])
     record = Record(deadlines.now())
-    over = Q(deadline__lte=record.at)
-    too_late = Q(deadline__lte=record.at + deadlines.margin(), status__in=(S.HELD, S.DECIDING))
-    expired = _close(asked, over | too_late, to=S.EXPIRED, record=record)
+    expired = expire_late(asked, record)
     record.write()
     return expired
+
+
+def expire_late(asked: ApprovalRequest, record: Record) -> bool:
+    """End an open request if it is too late for it; its batch is locked."""
+    over = Q(deadline__lte=record.at)
+    too_late = Q(deadline__lte=record.at + deadlines.margin(), status__in=(S.HELD, S.DECIDING))
+    return _close(asked, over | too_late, to=S.EXPIRED, record=record)

@@ -31,7 +31,7 @@ def find(resting: set[UUID], most: int) -> dict[UUID, UUID | None]:
     once = _once()
     serves = Q(provider__paused=False, provider__credential_refused_at=None)
     wants = (
-        Q(provider__kind__in=set(providers.REGISTRY) - once) & serves
+        Q(provider__kind__in=joined()) & serves
         | Q(provider__kind__in=once, status=RunStatus.QUEUED, opened_at=None) & serves
         # Opened by a process that is gone: nothing to send, only to say so.
         | Q(provider__kind__in=once, opened_at__isnull=False) & ~Q(status=RunStatus.WAITING)
@@ -57,6 +57,11 @@ def movable(owner: str, stay: Collection[UUID], most: int, busy: Busy) -> list[U
     losing = set(Run.objects.filter(pk__in=found).filter(Exists(gaps)).values_list("pk", flat=True))
     kept = losing | busy(found)
     return [run_id for run_id in found if run_id not in kept][:most]
+
+
+def joined() -> set[str]:
+    """Kinds of provider whose streams can be joined as often as need be."""
+    return set(providers.REGISTRY) - _once()
 
 
 def _once() -> set[str]:

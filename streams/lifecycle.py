@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Q
+
 from streams.errors import MoveRefused
 from streams.models import ENDED, Run, RunStatus
 
@@ -35,10 +37,8 @@ def move(run_id: UUID, *, to: RunStatus, at: datetime, **facts: Any) -> None:
         raise MoveRefused(run_id, to)
 
 
-def try_move(run_id: UUID, *, to: RunStatus, at: datetime, **facts: Any) -> bool:
-    """As move(), but a refusal is an answer."""
+def try_move(run_id: UUID, *narrowed: Q, to: RunStatus, at: datetime, **facts: Any) -> bool:
+    """As move(), but a refusal is an answer. `narrowed`: further conditions of the same UPDATE."""
     ended_at = {"ended_at": at if to in ENDED else None}
-    moved = Run.objects.filter(pk=run_id, status__in=sources(to)).update(
-        status=to, status_changed_at=at, **ended_at, **facts
-    )
-    return bool(moved)
+    rows = Run.objects.filter(*narrowed, pk=run_id, status__in=sources(to))
+    return bool(rows.update(status=to, status_changed_at=at, **ended_at, **facts))

@@ -1,13 +1,15 @@
-"""Start, watch or nudge a run: a checked row; the supervisor does the rest."""
+"""Start, watch or nudge a run, or ask for a lost one again: a checked row; the supervisor does the rest."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 
-from streams import announce, nudges, providers
-from streams.models import Provider, Run
+from streams import announce, candidates, lifecycle, nudges, providers
+from streams.models import Provider, Run, RunStatus
 from streams.providers.addresses import id_problem
 
 
@@ -110,6 +112,40 @@ def nudge_external(provider: Provider, external_id: str) -> Run | None:
             return None
     nudge(run.pk)
     return run
+
+
+def can_be_joined(run: Run) -> bool:
+    """Whether a holder could join this run's stream, however the run stands now. Wants `provider` selected."""
+    return run.external_id is not None and run.provider.kind in candidates.joined()
+
+
+def why_not_again(run: Run) -> str:
+    """Why this run's provider cannot be asked for it again, in words; empty where it can. Wants `provider` selected."""
+    if not can_be_joined(run):
+        return "its stream cannot be joined again"
+    if run.status != RunStatus.LOST:
+        return "the run is not lost, or somebody asked for it already"
+    if run.provider.paused:
+        return f"{run.provider.name} is paused, so nothing is asked there until it is resumed"
+    if run.provider.credential_refused_at:
+        return f"{run.provider.name} refuses the secret, so nothing is asked there until it has a new one"
+    return ""
+
+
+def ask_again(run_id: UUID, *, at: datetime, waits: bool) -> bool:
+    """Let a lost run be taken up, joined and read as any other. False: it is not lost (any more).
+
+    `waits`: as far as is known, for a person. A replay of what is known moves no run, so that it would stay connecting.
+    """
+    lost = Q(status=RunStatus.LOST)
+    with transaction.atomic():
+        if not lifecycle.try_move(run_id, lost, to=RunStatus.CONNECTING, at=at, outcome="", error=""):
+            return False
+        if waits:
+            lifecycle.move(run_id, to=RunStatus.WAITING, at=at)
+        nudges.mark(run_id)  # where a run can be read, it is read at once
+        announce.changed(announce.run_topic(run_id), announce.INBOX)
+    return True
 
 
 def _title(said: str) -> str:
