@@ -76,7 +76,7 @@ def may_withdraw(user: Viewer) -> bool:
 
 
 def may_start(user: Viewer) -> bool:
-    """Whether this person may start or watch runs."""
+    """Whether this person may start or watch runs, and have a lost one asked for again."""
     return may_see(user) and user.has_perm(START)
 
 

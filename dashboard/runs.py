@@ -15,8 +15,9 @@ from dashboard.panels import Row, Sight
 from dashboard.timeline import Entry, Timeline, Told
 from dashboard.words import Word
 from streams import providers
+from streams import runs as following
 from streams.events import Line
-from streams.models import ENDED, Event, Lease, Run, Source
+from streams.models import ENDED, Event, Lease, Run, RunStatus, Source
 
 WINDOW_EVENTS = 2_000  # read for one page
 ENTRIES = 200  # shown of them
@@ -115,6 +116,11 @@ class Panel:
     @property
     def ended(self) -> bool:
         return self.run.status in ENDED
+
+    @property
+    def could_be_asked_for(self) -> bool:
+        """Whether its provider can be asked for it again once it is lost; a page that stands open may see that come."""
+        return (not self.ended or self.run.status == RunStatus.LOST) and following.can_be_joined(self.run)
 
     @property
     def connection(self) -> Word | None:

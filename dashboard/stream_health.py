@@ -14,7 +14,7 @@ from django.utils import timezone
 from dashboard import panels
 from dashboard.panels import Sight
 from dashboard.words import Tone, Word
-from streams import providers
+from streams import candidates, providers
 from streams.models import GOING, HolderProcess, Provider, Run, RunStatus
 
 PAGE = 100
@@ -253,16 +253,23 @@ def _of_streams(seen: Sight, going: QuerySet[Run]) -> list[Alert]:
             )
         )
     ended = seen.runs.filter(status__in=(RunStatus.LOST, RunStatus.TRUNCATED), ended_at__gt=timezone.now() - RECENT)
-    if lost := ended.count():
+    joined = Q(status=RunStatus.LOST, external_id__isnull=False, provider__kind__in=candidates.joined())
+    found = ended.aggregate(all=Count("pk"), joined=Count("pk", filter=joined))
+    if lost := found["all"]:
         made.append(
             Alert(
                 "look",
                 f"{lost} {_runs(lost)} ended without a word since yesterday.",
-                "What they asked last may be missing here: check at the provider.",
+                f"What they asked last may be missing here: check at the provider.{_again(found['joined'])}",
                 f"{reverse('runs')}?status=bad",
             )
         )
     return made
+
+
+def _again(count: int) -> str:
+    """What whoever may start runs can do about lost ones."""
+    return f" For {count} of them, the run's page has a button that asks the provider again." if count else ""
 
 
 def _runs(count: int) -> str:

@@ -30,6 +30,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("requests/<uuid:request_id>/resolve/", views.resolve, name="resolve"),
     *desk.urlpatterns,
     path("runs/<uuid:run_id>/", views.run_page, name="run"),
+    path("runs/<uuid:run_id>/again/", views.run_again, name="run-again"),
     path("runs/<uuid:run_id>/events/<int:seq>/", views.event, name="event"),
     path(
         "accounts/login/",

@@ -4,16 +4,19 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.defaults import permission_denied
 from django_htmx.middleware import HtmxDetails
 
-from approvals import decisions
+from approvals import decisions, lost
 from approvals.errors import DecisionRefused, InputChanged, InvalidDecision, NotAllowed, UndoRefused
+from approvals.lost import NotAskedAgain
 from approvals.models import Decision, RequestStatus, Verdict
 from dashboard import access, exhibit, first_use, hidden, missing, panels, rooms, runs, slip, words
 from dashboard.forms import REASONS, DecisionForm, EditForm, InboxFilter, ResolveForm
@@ -325,6 +328,10 @@ def edit(request: PageRequest, request_id: UUID) -> HttpResponse:
 @require_GET
 def run_page(request: PageRequest, run_id: UUID) -> HttpResponse:
     access.run_or_404(request.user, run_id)
+    return _run(request, run_id)
+
+
+def _run(request: PageRequest, run_id: UUID, *, conflict: str = "", status: int = 200) -> HttpResponse:
     told = runs.panel(panels.sight(request.user), run_id)
     before = _seq(request.GET.get("before", ""))
     made, earlier = runs.window(told.run, before=before)
@@ -334,9 +341,25 @@ def run_page(request: PageRequest, run_id: UUID) -> HttpResponse:
         "seq": made.seq,
         "earlier": earlier,
         "before": before,
+        "may_ask_again": access.may_start(request.user),
+        "conflict": conflict,
         "here": "runs",
     }
-    return page(request, "dashboard/run.html", context)
+    return page(request, "dashboard/run.html", context, status=status)
+
+
+@never_cache
+@require_POST
+def run_again(request: PageRequest, run_id: UUID) -> HttpResponse:
+    """Ask the provider for a run that was lost."""
+    access.run_or_404(request.user, run_id)
+    if not access.may_start(request.user):
+        return permission_denied(request, PermissionDenied())
+    try:
+        lost.ask_again(run_id, by=request.user, via="page", origin=origin(request))
+    except NotAskedAgain as wrong:
+        return _run(request, run_id, conflict=f"Nothing was changed: {wrong}.", status=409)
+    return HttpResponseRedirect(reverse("run", args=[run_id]))
 
 
 @never_cache
