@@ -17,6 +17,7 @@ from approvals import (
     lifecycle,
     notices,
     outbox,
+    rows,
 )
 from approvals.answers import BY_NOBODY
 from approvals.audit import Record
@@ -131,7 +132,7 @@ def _batch(run_id: UUID) -> Batch:
 
 
 def _ask_one(one: Stored, fact: Asked, batch: Batch | None, run_status: str, record: Record) -> None:
-    made = _request(one, fact, record)
+    made = rows.made(one, fact, record)
     known = ApprovalRequest.objects.filter(run=one.run_id, call_id=made.call_id).order_by("-version").first()
     if known is None:
         made.batch = batch
@@ -213,51 +214,6 @@ def _offered_before(made: ApprovalRequest, record: Record) -> ApprovalRequest | 
     return before
 
 
-def _request(one: Stored, fact: Asked, record: Record) -> ApprovalRequest:
-    """The row of a question, with everything made storable and whatever had to be changed said in `problem`."""
-    arguments, marked = events.text(fact.arguments)
-    call_id, problem, answerable = _kept_id(fact)
-    return ApprovalRequest(
-        run_id=one.run_id,
-        call_id=call_id,
-        tool=events.short(fact.tool, 300),
-        tool_call_id=events.short(fact.tool_call_id, 300),
-        arguments=arguments,
-        input_sha256=events.sha256(arguments),
-        canonical_sha256=events.canonical_sha256(arguments),
-        marked=marked or one.marked,
-        problem=events.text(problem)[0],
-        answerable=answerable,
-        message=events.text(fact.message)[0],
-        reason=events.short(fact.reason, 200),
-        answer_schema=events.text(fact.answer_schema)[0],
-        offers_edit=fact.edit,
-        offers_reason=fact.hears_reason,
-        offers_answer=fact.answer,
-        needs_answer=fact.needs_answer,
-        dialect=fact.dialect[:40],
-        unverified=fact.unverified,
-        limits=events.text(fact.limits)[0],
-        no_edit=events.text(fact.no_edit)[0],
-        no_reason=events.text(fact.no_reason)[0],
-        no_reject=events.text(fact.no_reject)[0],
-        deadline=deadlines.parse(fact.expires_at) if fact.expires_at else None,
-        deadline_text=events.short(fact.expires_at, 200),
-        opened_by_seq=one.seq,
-        requested_at=record.at,
-        status_changed_at=record.at,
-    )
-
-
-def _kept_id(fact: Asked) -> tuple[str, str, bool]:
-    """The id to keep, what is wrong with the question, and whether an answer can name it."""
-    if (kept := endings.storable_id(fact.call_id)) != fact.call_id:
-        return kept, "its id cannot be kept as it is, so no answer could name it", False
-    if any(events.text(name)[1] or len(name) > endings.ID_MAX for name in (fact.tool, fact.tool_call_id)):
-        return fact.call_id, fact.problem or "the name of its tool or call cannot be kept as it is", True
-    return fact.call_id, fact.problem, True
-
-
 # --- offered again --------------------------------------------------------------------------------------------------
 
 
@@ -270,7 +226,7 @@ def _reopen(one: Stored, asked: ApprovalRequest, delivery: Delivery, record: Rec
             _ask_one(one, fact, None, delivery.run.status, record)
         return
     alert = f"{NOT_TAKEN} The provider said: {delivery.answer}" if delivery.answer else NOT_TAKEN
-    made = _request(one, fact, record) if fact else None
+    made = rows.made(one, fact, record) if fact else None
     if made and made.canonical_sha256 != asked.canonical_sha256 and not delivery.answer:
         alert = IN_DOUBT
     offer_again(asked, None, record, alert=events.short(alert, 300), made=made)
@@ -292,7 +248,7 @@ def offer_again(
     if made is None and batch is None:
         run = Run.objects.select_related("provider").get(pk=asked.run_id)
         last = confirming.listed_last(run, asked.call_id)
-        made = _request(*last, record) if last else None
+        made = rows.made(*last, record) if last else None
     if made is None:
         made = ApprovalRequest.objects.get(pk=asked.pk)
         made.pk, made._state.adding = ids.in_order(), True
