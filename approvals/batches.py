@@ -30,7 +30,9 @@ def lock(batch_id: UUID) -> None:
 
 def members(batch_id: UUID) -> list[ApprovalRequest]:
     """The newest version of each question, in the order in which rows are locked."""
-    return list(ApprovalRequest.objects.filter(batch=batch_id).exclude(status=S.SUPERSEDED).order_by("pk"))
+    rows = ApprovalRequest.objects.filter(batch=batch_id).exclude(status=S.SUPERSEDED).order_by("version")
+    newest = {one.call_id: one for one in rows}  # one that seemed to be gone may be asked again beside the others
+    return sorted(newest.values(), key=lambda one: one.pk)
 
 
 def reschedule(batch_id: UUID, record: Record, *, over: bool = False) -> None:

@@ -170,12 +170,15 @@ def weigh(told: Stored, delivery: Delivery, record: Record, *, late: bool = Fals
     return asking
 
 
-def listed(told: Stored, run: Run, call_id: str) -> Asked | None:
-    """A question as a reading of the run lists it."""
+def listing(told: Stored, run: Run) -> dict[str, Asked]:
+    """The questions that a reading of the run lists, by the ids under which they are kept."""
     adapter = providers.get(run.provider.kind)
     _, facts = adapter.read_run(adapter.initial(public_account_of(run.provider), view_of(run)), told.payload)
-    asks = (fact for fact in facts if isinstance(fact, Asked))
-    return next((fact for fact in asks if storable_id(fact.call_id) == call_id), None)
+    found: dict[str, Asked] = {}
+    for fact in facts:
+        if isinstance(fact, Asked):
+            found.setdefault(storable_id(fact.call_id), fact)
+    return found
 
 
 def listed_last(run: Run, call_id: str) -> tuple[Stored, Asked] | None:
@@ -186,13 +189,13 @@ def listed_last(run: Run, call_id: str) -> tuple[Stored, Asked] | None:
     readings = Event.objects.filter(run=run, source=Source.PROVIDER, kind=READ_BACK, ordinal=None)
     row = readings.order_by("-seq").first()
     told = _as_stored(row) if row else None
-    fact = listed(told, run, call_id) if told else None
+    fact = listing(told, run).get(call_id) if told else None
     return (told, fact) if told and fact else None
 
 
 def _asks_otherwise(told: Stored, delivery: Delivery, one: ApprovalRequest) -> bool:
     assert delivery.run is not None
-    fact = listed(told, delivery.run, one.call_id)
+    fact = listing(told, delivery.run).get(one.call_id)
     return fact is not None and one.canonical_sha256 != events.canonical_sha256(events.text(fact.arguments)[0])
 
 

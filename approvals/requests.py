@@ -1,9 +1,10 @@
 """What providers ask: the projector opens, supersedes and ends requests as events are stored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
-from django.db.models import Max, Q
+from django.db.models import Max, Q, QuerySet
 
 from approvals import (
     batches,
@@ -39,6 +40,7 @@ IN_DOUBT = "An answer was sent, and whether it was taken is not known; the run a
 LISTED_AGAIN = "It seemed to be answered outside of Countersign, and the run asks it again."
 ASKED_AGAIN = "The answer before was delivered, and the run asks again under the same id."
 OTHERWISE = "The run asks with other arguments than version {version}, which is over."
+TOGETHER = "The run asks it together with other calls now: any decision on version {version} is void."
 
 
 def project(stored: Sequence[Stored]) -> list[Remark]:
@@ -54,6 +56,7 @@ def project(stored: Sequence[Stored]) -> list[Remark]:
     awaited = evidence.awaited({one.run_id for one in telling})
     if not awaited and not any(isinstance(fact, TELLING) for one in telling for fact in one.facts):
         return []
+    _lock_pauses({one.run_id for one in telling if one.kind == READ_BACK})
     record = Record(deadlines.now())
     remarks = frameworks.tell(telling, record)
     over: dict[UUID, str] = {}  # runs that end in this batch; the journal moves them only afterwards
@@ -84,10 +87,10 @@ def _prove(one: Stored, delivery: Delivery, over: Mapping[UUID, str], record: Re
     if confirming.needed(delivery) is None:
         evidence.prove(one, delivery, record)
         return
-    for asked in confirming.weigh(one, delivery, record):
-        ends = one.run_id in over or any(isinstance(fact, Ended) for fact in one.facts)
-        if not ends and not Run.objects.filter(pk=one.run_id, status__in=ENDED).exists():
-            _reopen(one, asked, delivery, record)
+    asking = confirming.weigh(one, delivery, record)
+    ends = one.run_id in over or any(isinstance(fact, Ended) for fact in one.facts)
+    if asking and not ends and not Run.objects.filter(pk=one.run_id, status__in=ENDED).exists():
+        _reopen(one, asking, delivery, record)
 
 
 def _apply(one: Stored, over: dict[UUID, str], record: Record) -> None:
@@ -109,17 +112,16 @@ def _apply(one: Stored, over: dict[UUID, str], record: Record) -> None:
 
 
 def _ask(one: Stored, asks: list[Asked], run_status: str, record: Record) -> None:
-    batch = None
+    pause, batch = _Pause(one, run_status, record), None
     if any(fact.together for fact in asks):
-        batch = _batch(one.run_id)
+        if one.kind == READ_BACK:
+            run = Run.objects.select_related("provider").get(pk=one.run_id)
+            pause.lists = confirming.listing(one, run) | {rows.kept_id(fact)[0]: fact for fact in asks}
+        batch = pause.batch() if pause.lists else _batch(one.run_id)
     for fact in asks:
         _ask_one(one, fact, batch if fact.together else None, run_status, record)
     if batch is not None:
-        total = len(batches.members(batch.pk))
-        if total:
-            Batch.objects.filter(pk=batch.pk).update(total=total)
-        else:
-            batch.delete()  # all of it was known before
+        pause.complete(batch)
 
 
 def _batch(run_id: UUID) -> Batch:
@@ -127,30 +129,61 @@ def _batch(run_id: UUID) -> Batch:
     found = Batch.objects.filter(run=run_id).order_by("-round").first()
     if found is not None and found.closed_at is None:
         batches.lock(found.pk)
-        return found
+        if not _left(found):
+            return found
     return Batch.objects.create(run_id=run_id, round=found.round + 1 if found else 1, total=0)
+
+
+def _left(batch: Batch) -> bool:
+    """Whether a reading of the run said that nobody waits for any of it."""
+    asked = batches.members(batch.pk)
+    return any(one.ended_why == endings.OUTSIDE for one in asked) and not any(one.status in OPEN for one in asked)
 
 
 def _ask_one(one: Stored, fact: Asked, batch: Batch | None, run_status: str, record: Record) -> None:
     made = rows.made(one, fact, record)
-    known = ApprovalRequest.objects.filter(run=one.run_id, call_id=made.call_id).order_by("-version").first()
+    known = _newest(made)
     if known is None:
         made.batch = batch
         _open(made, run_status, record)
         return
-    same = (known.tool, known.canonical_sha256) == (made.tool, made.canonical_sha256)
+    same, into = _same(known, made), batch if one.kind == READ_BACK else None
     if not same and known.status in OPEN and _supersede(known, record):
-        made.version, made.batch_id = known.version + 1, known.batch_id
         made.alert = CHANGED.format(version=known.version)
-        _open(made, run_status, record)
+        _replace(known, made, into, run_status, record)
     elif alert := _waits_after_all(known, one, same, run_status, record):
-        if known.status == S.REFUSED and lifecycle.try_settle(known.pk, to=S.STALE, at=record.at, status=S.REFUSED):
-            record.add(known, "request.stale", reoffered_as=str(made.pk))
-        made.version, made.reoffers, made.alert = known.version + 1, known, alert
-        _open(made, run_status, record)
+        _ask_anew(known, made, into, alert, run_status, record)
     elif not same and not known.alert:  # the same asked again stays what it is
         ApprovalRequest.objects.filter(pk=known.pk).update(alert=DIVERGED)
         record.add(known, "request.diverged", offered_sha256=made.input_sha256, seq=one.seq)
+
+
+def _newest(made: ApprovalRequest) -> ApprovalRequest | None:
+    return ApprovalRequest.objects.filter(run=made.run_id, call_id=made.call_id).order_by("-version").first()
+
+
+def _same(known: ApprovalRequest, made: ApprovalRequest) -> bool:
+    return (known.tool, known.canonical_sha256) == (made.tool, made.canonical_sha256)
+
+
+def _replace(
+    known: ApprovalRequest, made: ApprovalRequest, batch: Batch | None, run_status: str, record: Record
+) -> None:
+    """Open what takes the place of a superseded one: in its batch, or in another."""
+    made.version, made.batch_id = known.version + 1, batch.pk if batch else known.batch_id
+    _open(made, run_status, record)
+    if known.batch_id and known.batch_id != made.batch_id:
+        batches.reschedule(known.batch_id, record)
+
+
+def _ask_anew(
+    known: ApprovalRequest, made: ApprovalRequest, batch: Batch | None, alert: str, run_status: str, record: Record
+) -> None:
+    """Open what was over, and is asked again."""
+    if known.status == S.REFUSED and lifecycle.try_settle(known.pk, to=S.STALE, at=record.at, status=S.REFUSED):
+        record.add(known, "request.stale", reoffered_as=str(made.pk))
+    made.version, made.reoffers, made.alert, made.batch = known.version + 1, known, alert, batch
+    _open(made, run_status, record)
 
 
 def _waits_after_all(known: ApprovalRequest, one: Stored, same: bool, run_status: str, record: Record) -> str:
@@ -160,7 +193,7 @@ def _waits_after_all(known: ApprovalRequest, one: Stored, same: bool, run_status
     What a reading of the run did not list, only another reading brings back: a snapshot may be an old one. An agent
     may ask again under an id that was answered; whatever a reading then lists is a question of its own.
     """
-    if known.batch_id is not None or run_status in ENDED:
+    if run_status in ENDED or (known.batch_id is not None and one.kind != READ_BACK):
         return ""
     if one.kind == READ_BACK and known.status in ASKED_ANEW and not (same and _put_aside(known)):
         if known.status == S.DELIVERED:
@@ -217,19 +250,25 @@ def _offered_before(made: ApprovalRequest, record: Record) -> ApprovalRequest | 
 # --- offered again --------------------------------------------------------------------------------------------------
 
 
-def _reopen(one: Stored, asked: ApprovalRequest, delivery: Delivery, record: Record) -> None:
-    """A reading of the run asks still, or anew: a new version, as it asks now."""
+def _reopen(one: Stored, asking: Sequence[ApprovalRequest], delivery: Delivery, record: Record) -> None:
+    """A reading of the run asks still, or anew: new versions, as it asks now, and together what it asks together."""
     assert delivery.run is not None
-    fact = confirming.listed(one, delivery.run, asked.call_id)
-    if asked.status == S.DELIVERED:
-        if fact is not None:
-            _ask_one(one, fact, None, delivery.run.status, record)
-        return
-    alert = f"{NOT_TAKEN} The provider said: {delivery.answer}" if delivery.answer else NOT_TAKEN
-    made = rows.made(one, fact, record) if fact else None
-    if made and made.canonical_sha256 != asked.canonical_sha256 and not delivery.answer:
-        alert = IN_DOUBT
-    offer_again(asked, None, record, alert=events.short(alert, 300), made=made)
+    pause = _Pause(one, delivery.run.status, record, confirming.listing(one, delivery.run))
+    together = {asked.pk for asked in asking if pause.has(asked.call_id)}
+    batch = pause.batch() if together else None
+    for asked in asking:
+        fact, into = pause.lists.get(asked.call_id), batch if asked.pk in together else None
+        if asked.status == S.DELIVERED:
+            if fact is not None:
+                _ask_one(one, fact, into, delivery.run.status, record)
+            continue
+        alert = f"{NOT_TAKEN} The provider said: {delivery.answer}" if delivery.answer else NOT_TAKEN
+        made = rows.made(one, fact, record) if fact else None
+        if made and made.canonical_sha256 != asked.canonical_sha256 and not delivery.answer:
+            alert = IN_DOUBT
+        offer_again(asked, into, record, alert=events.short(alert, 300), made=made)
+    if batch is not None:
+        pause.complete(batch)
 
 
 def offer_again(
@@ -263,3 +302,87 @@ def offer_again(
     record.add(made, "request.opened", tool=made.tool, version=made.version, seq=made.opened_by_seq)
     notices.opened(made, at=record.at)
     return made
+
+
+# --- a pause of several calls, as a reading lists it ----------------------------------------------------------------
+
+
+def _lock_pauses(run_ids: Collection[UUID]) -> None:
+    """The batches of runs that were read, before the clock is read and a request is moved."""
+    if run_ids:
+        for batch_id in Batch.objects.filter(run__in=run_ids).order_by("pk").values_list("pk", flat=True):
+            batches.lock(batch_id)
+
+
+@dataclass(slots=True)
+class _Pause:
+    """What a reading lists. One answer must cover all that it lists together, so one batch has it all.
+
+    Of a stream `lists` is empty: it may tell of changes alone, or repeat the past.
+    """
+
+    told: Stored
+    run_status: str
+    record: Record
+    lists: Mapping[str, Asked] = field(default_factory=dict)
+
+    def has(self, call_id: str) -> bool:
+        """Whether it lists this call, and others with it."""
+        return call_id in self.lists and self.lists[call_id].together
+
+    def batch(self) -> Batch:
+        """The batch in which a part of it is open, be it on its way out; or a new one. All are locked."""
+        rounds = Batch.objects.filter(run=self.told.run_id).order_by("-round")
+        found, last = rounds.filter(requests__in=self._waiting()).first(), rounds.first()
+        return found or Batch.objects.create(run_id=self.told.run_id, round=last.round + 1 if last else 1, total=0)
+
+    def complete(self, batch: Batch) -> None:
+        """Where a part of the pause waits, let the batch have all of it; else all was known before, and is over."""
+        here = {asked.call_id for asked in batches.members(batch.pk) if asked.ended_why != endings.OUTSIDE}
+        if not here and not self._waiting().exists():
+            batch.delete()
+            return
+        for call_id, fact in self.lists.items():
+            if self.has(call_id) and call_id not in here and self.run_status not in ENDED:
+                self._join(batch, fact)
+        if self.lists:
+            batches.reschedule(batch.pk, self.record, over=self.run_status in ENDED)
+        Batch.objects.filter(pk=batch.pk).update(total=len(batches.members(batch.pk)))
+
+    def _waiting(self) -> QuerySet[ApprovalRequest]:
+        return ApprovalRequest.objects.filter(run=self.told.run_id, call_id__in=self.lists, status__in=OPEN)
+
+    def _join(self, batch: Batch, fact: Asked) -> None:
+        """Put a call beside the others; but not what ran, for that never asks again as it is.
+
+        What an answer is under way to comes later, when a reading shows that it is open.
+        """
+        made = rows.made(self.told, fact, self.record)
+        known = _newest(made)
+        if known is None:
+            made.batch = batch
+            _open(made, self.run_status, self.record)
+            return
+        if known.status in (S.SENT, S.UNKNOWN) or known.ran:
+            return
+        same = _same(known, made)
+        if known.status in OPEN:
+            if _supersede(known, self.record):
+                made.alert = (TOGETHER if same else CHANGED).format(version=known.version)
+                _replace(known, made, batch, self.run_status, self.record)
+            return
+        alert = _waits_after_all(known, self.told, same, self.run_status, self.record)
+        if same and not alert and known.status in BY_NOBODY:
+            self._carry(batch, known, made)
+        else:
+            alert = alert or (LISTED_AGAIN if same else OTHERWISE.format(version=known.version))
+            _ask_anew(known, made, batch, alert, self.run_status, self.record)
+
+    def _carry(self, batch: Batch, known: ApprovalRequest, made: ApprovalRequest) -> None:
+        """What a person put aside, or lapsed, stays so; the answer to the others must say that it is nobody's."""
+        made.version, made.reoffers, made.batch = known.version + 1, known, batch
+        made.status, made.settled_at, made.ended_why = known.status, self.record.at, known.ended_why
+        made.deadline, made.deadline_text = known.deadline, known.deadline_text
+        made.save(force_insert=True)
+        self.record.add(made, "request.opened", tool=made.tool, version=made.version, seq=made.opened_by_seq)
+        self.record.add(made, f"request.{made.status}", as_before=str(known.pk))

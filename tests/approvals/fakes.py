@@ -36,7 +36,8 @@ HASH = events.sha256('{"a":1}')
 class FakeProvider(Plain):
     """An adapter whose evidence is written in the payload: {"applied": [call ids], "not_applied": [call ids]}.
 
-    What is under "alone" was applied only where no other question of the run can be meant.
+    What is under "alone" was applied only where no other question of the run can be meant. A reading lists what is
+    under "asks": {call id: arguments}.
     """
 
     def __init__(self, kind: str, **capabilities: Any) -> None:
@@ -101,6 +102,11 @@ class FakeProvider(Plain):
     def step(self, state: Any, frame: Frame) -> tuple[Any, tuple[Fact, ...]]:
         return state, ()
 
+    def read_run(self, state: Any, body: str) -> tuple[Any, tuple[Fact, ...]]:
+        listed: Mapping[str, str] = json.loads(body).get("asks", {}) if body.startswith("{") else {}
+        together = self.capabilities.batch and len(listed) > 1
+        return state, tuple(asked(call_id, text, together=together) for call_id, text in listed.items())
+
     def not_accepted(self, error: str) -> bool:
         return error == "not accepted"
 
@@ -109,7 +115,10 @@ ALONE = FakeProvider("alone")
 REPEATABLE = FakeProvider("repeatable", idempotent_decision=True)
 TOGETHER = FakeProvider("together", batch=True, answer_streams=True)
 READ = FakeProvider("read", read_back=True, confirm_s=10.0, evidence_kinds=frozenset({READ_BACK, "result"}))
-REGISTRY = {one.kind: one for one in (ALONE, REPEATABLE, TOGETHER, READ)}
+PAUSES = FakeProvider(
+    "pauses", batch=True, read_back=True, confirm_s=10.0, evidence_kinds=READ.capabilities.evidence_kinds
+)
+REGISTRY = {one.kind: one for one in (ALONE, REPEATABLE, TOGETHER, READ, PAUSES)}
 
 
 class Clock:

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -19,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from approvals import audit, courier, deadlines, decisions, outbox
+from approvals import audit, batches, courier, deadlines, decisions, outbox
 from approvals.answers import Prepared
 from approvals.errors import DecisionRefused
 from approvals.models import OPEN, ApprovalRequest, AuditEntry, Decision, Delivery, DeliveryState, RequestStatus
@@ -32,6 +33,7 @@ from streams.holder import Declined, NoAnswer, Opened, Unsent
 from streams.models import ENDED, Checkpoint, Event, Provider, Run, RunStatus
 from streams.providers.base import READ_BACK, Refusal
 from tests import factories
+from tests.approvals import fakes
 from tests.approvals.fakes import Clock, asked, tell
 from tests.long_form import examples
 
@@ -42,7 +44,10 @@ STAGES = st.sampled_from(["claimed", "sent", "answered", "answered"])
 CODES = st.sampled_from([200, 200, 404, 500, 429, 401, 0, -1])  # 0: no answer; -1: never left
 PICK = st.integers(min_value=0, max_value=9)
 NOT_TAKEN = (401, 429)
-KINDS = ["alone", "together", "repeatable", "read"]  # read: an answer counts once a reading of the run shows it
+# read: an answer counts once a reading of the run shows it; pauses: and one answer covers all that a reading lists
+KINDS = ["alone", "together", "repeatable", "read", "pauses"]
+READ = ("read", "pauses")
+BATCHED = ("together", "pauses")
 FINAL = (S.DELIVERED, S.EXPIRED, S.WITHDRAWN, S.STALE, S.SUPERSEDED)
 UNSENT = {D.READY, D.CLAIMED, D.PARKED}
 STATES: dict[RequestStatus, set[DeliveryState | None]] = {  # of what carries a request alone
@@ -105,7 +110,7 @@ class Lives(RuleBasedStateMachine):
 
     def _tell(self, run: Run | UUID, *facts: events.Fact, **fields: Any) -> None:
         self.seq += 1
-        if self.kind == "read":
+        if self.kind in READ:
             told = {"kind": "any", "payload": "", **{k: fields[k] for k in ("kind", "payload") if k in fields}}
             run_id = run.pk if isinstance(run, Run) else run
             Event.objects.create(run_id=run_id, seq=self.seq, sha256="", received_at=self.clock.at, **told)
@@ -121,7 +126,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(calls=st.sets(CALLS, min_size=1), value=st.integers(0, 1), expires_s=st.sampled_from([0, 0, 4, 30]))
     def ask(self, calls: set[str], value: int, expires_s: int) -> None:
-        fields: dict[str, Any] = {"arguments": f'{{"a":{value}}}', "together": self.kind == "together"}
+        fields: dict[str, Any] = {"arguments": f'{{"a":{value}}}', "together": self.kind in BATCHED}
         if expires_s:
             fields["expires_at"] = str(int(self.clock.at.timestamp() * 1000) + expires_s * 1000)
         self._tell(self.run, *(asked(call_id, **fields) for call_id in sorted(calls)))
@@ -130,16 +135,48 @@ class Lives(RuleBasedStateMachine):
     def go_on(self, calls: set[str], others: set[str]) -> None:
         self._show(self.run, calls)
         said = {"applied": sorted(calls), "not_applied": sorted(others - calls)}
-        if self.kind == "read":
+        if self.kind in READ:
             self._tell(self.run, kind=READ_BACK, payload=json.dumps(said))
         else:
             self._tell(self.run, MovedOn("chunk"), kind="result", payload=json.dumps(said), at=self.clock.at)
 
     @rule(calls=st.sets(CALLS, min_size=1))
     def gone(self, calls: set[str]) -> None:
-        if self.kind == "read":
+        if self.kind in READ:
             self._show(self.run, calls)
             self._tell(self.run, Gone(tuple(calls)), kind=READ_BACK, payload=json.dumps({"applied": sorted(calls)}))
+
+    @rule(calls=st.sets(CALLS, min_size=1), value=st.integers(0, 1), alone=st.booleans())
+    def read_pause(self, calls: set[str], value: int, alone: bool) -> None:
+        """A reading lists these calls as one pause. `alone`: and no others."""
+        if self.kind != "pauses":
+            return
+        asks = dict.fromkeys(sorted(calls), f'{{"a":{value}}}')
+        said: dict[str, Any] = {"asks": asks, "not_applied": list(asks)}
+        _, facts = fakes.PAUSES.read_run("{}", json.dumps(said))
+        if alone:
+            others = {one.call_id for one in self._requests()} - calls
+            self._show(self.run, others)
+            said, facts = {**said, "applied": sorted(others)}, (*facts, Gone(tuple(sorted(others))))
+        now = {one.call_id: one for one in self._requests() if one.run_id == self.run.pk}
+        # Other arguments behind a yes are the next question, so that the yes was taken.
+        self._show(
+            self.run, {call_id for call_id in asks if call_id in now and now[call_id].arguments != asks[call_id]}
+        )
+        for _ in range(2):
+            self._tell(self.run, *facts, kind=READ_BACK, payload=json.dumps(said))
+        self._one_answer_covers(asks)
+
+    def _one_answer_covers(self, asks: Collection[str]) -> None:
+        found = {one.call_id: one for one in self._requests() if one.run_id == self.run.pk and one.call_id in asks}
+        if len(asks) == 1 or not any(one.status in OPEN for one in found.values()):
+            return
+        (batch_id,) = {one.batch_id for one in found.values() if one.status in OPEN}
+        assert batch_id is not None
+        there = [one.call_id for one in batches.members(batch_id)]
+        under_way = {one.call_id for one in found.values() if one.status in (S.SENT, S.UNKNOWN)}
+        assert len(set(there)) == len(there)
+        assert set(asks) - under_way <= set(there)
 
     @rule(
         which=PICK, calls=st.sets(CALLS), how=st.sampled_from(["", "finished", "failed", "truncated"]), no=st.booleans()
@@ -323,7 +360,7 @@ class Lives(RuleBasedStateMachine):
         if code == -1 or code in NOT_TAKEN:
             for request_id in prepared.answered:
                 self.wire[request_id].may_have_acted -= 1
-        elif code == 200 and not streams and self.kind != "read":
+        elif code == 200 and not streams and self.kind not in READ:
             self.proved |= set(prepared.answered)
         before = Delivery.objects.get(pk=flight.claim.delivery_id)
         try:
@@ -361,6 +398,7 @@ class Lives(RuleBasedStateMachine):
         assert AuditEntry.objects.filter(action="decision.made").count() == Decision.objects.count()  # I2
         assert not Delivery.objects.filter(decision__undone_at__isnull=False).exclude(state=D.CANCELLED).exists()
         alone = {d.decision_id: d for d in Delivery.objects.filter(decision__isnull=False).exclude(state=D.CANCELLED)}
+        carrying = set(Delivery.objects.exclude(state=D.CANCELLED).values_list("batch", flat=True))
         unsettled = Counter((one.run_id, one.call_id) for one in rows if one.status in (*OPEN, S.SENT, S.UNKNOWN))
         assert all(count == 1 for count in unsettled.values())
         for one in rows:
@@ -369,6 +407,7 @@ class Lives(RuleBasedStateMachine):
                 self.final[one.pk] = one.status
             assert one.status != S.DELIVERED or one.pk in self.proved  # I8
             assert one.status not in OPEN or (one.pk in live) == (one.status != S.PENDING)
+            assert one.status not in OPEN or one.batch_id is None or one.batch_id in carrying
             if one.batch_id is None and one.status in STATES:
                 state = alone[live[one.pk].pk].state if one.pk in live else None
                 assert state in STATES[S(one.status)], (one.status, state)

@@ -1,5 +1,6 @@
 """Many at once, on real connections: one decision, one claim, one chain; and an expiry that races a decision."""
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,15 +13,17 @@ from django.utils import timezone
 
 from approvals import audit, courier, deadlines, endings, outbox, requests
 from approvals.answers import prepare
-from approvals.decisions import decide, undo
-from approvals.errors import AlreadyDecided, DecisionRefused
-from approvals.models import ApprovalRequest, Decision, Delivery, DeliveryState, RequestStatus, Vote
+from approvals.decisions import decide, reoffer, undo
+from approvals.errors import AlreadyDecided, DecisionRefused, NotPending
+from approvals.models import ApprovalRequest, Batch, Decision, Delivery, DeliveryState, RequestStatus, Vote
 from dashboard.models import User
 from streams import commit
 from streams.commit import Entry, Stored
-from streams.events import Ended
-from streams.models import Lease, Run, Source
-from tests.approvals.fakes import asked, newest, tell
+from streams.events import Ended, Gone
+from streams.models import Checkpoint, Lease, Run, RunStatus, Source
+from streams.providers.base import READ_BACK
+from tests import factories
+from tests.approvals.fakes import PAUSES, asked, newest, tell
 from tests.countersign import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -94,6 +97,56 @@ def test_the_last_two_of_a_batch_let_it_go_once(thread: Run, reviewer: Callable[
     assert kinds(at_once(acts)) == {"Decision": 8}
     assert set(ApprovalRequest.objects.values_list("status", flat=True)) == {S.DECIDING}
     assert Delivery.objects.get().state == D.READY
+    assert audit.verify().bad is None
+
+
+def pause_of_two() -> Run:
+    """A run that is read back and answered whole, which asks two calls."""
+    run = factories.run(provider=factories.provider(kind="pauses"), status=RunStatus.WAITING)
+    Checkpoint.objects.create(run=run, seq=1, state="{}")
+    read_pause(run, seq=1)
+    return run
+
+
+def read_pause(run: Run, *, seq: int) -> None:
+    asks = dict.fromkeys(("c1", "c2"), '{"a":1}')
+    payload = json.dumps({"asks": asks, "not_applied": list(asks)})
+    tell(run, *PAUSES.read_run("{}", payload)[1], kind=READ_BACK, payload=payload, seq=seq)
+
+
+def test_a_reading_and_a_person_who_offer_a_pause_again_offer_it_once(ada: User) -> None:
+    run = pause_of_two()
+    for call_id in ("c1", "c2"):
+        one = newest(run, call_id)
+        decide(one.pk, verdict="approve", by=ada, seen_sha256=one.input_sha256)
+    (claim,) = outbox.claim("me", room=1)
+    outbox.mark_sent(claim, answered=prepare(claim).answered, body_sha256="")
+    outbox.mark_unknown(claim, why="reset")
+    read_pause(run, seq=2)
+    by_hand = lambda: reoffer(newest(run, "c1").pk, by=ada, note="it still waits")  # noqa: E731
+    read, offered = at_once([lambda: read_pause(run, seq=3), by_hand])
+    assert read is None
+    assert isinstance(offered, ApprovalRequest | NotPending)
+    rows = ApprovalRequest.objects.order_by("call_id", "version").values_list("call_id", "version", "status")
+    assert list(rows) == [(c, v, S.PENDING if v == 2 else S.STALE) for c in ("c1", "c2") for v in (1, 2)]
+    assert newest(run, "c1").batch == newest(run, "c2").batch == Batch.objects.get(round=2)
+    assert audit.verify().bad is None
+
+
+def test_a_call_that_is_listed_again_while_the_others_are_decided_is_waited_for(ada: User) -> None:
+    run = pause_of_two()
+    tell(run, Gone(("c1",)), kind=READ_BACK, seq=2)
+    other = newest(run, "c2")
+    results = at_once(
+        [
+            lambda: read_pause(run, seq=3),
+            lambda: decide(other.pk, verdict="approve", by=ada, seen_sha256=other.input_sha256),
+        ]
+    )
+    assert kinds(results) == {"NoneType": 1, "Decision": 1}
+    assert (newest(run, "c1").status, newest(run, "c2").status) == (S.PENDING, S.HELD)
+    live = Delivery.objects.exclude(state=D.CANCELLED).get()
+    assert (live.state, live.next_at, live.batch) == (D.WAITING, None, newest(run, "c1").batch)
     assert audit.verify().bad is None
 
 

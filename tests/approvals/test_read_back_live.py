@@ -1,4 +1,4 @@
-"""Middesk's answers through real processes: what its emulator did, against what the API says of it."""
+"""Middesk's and Agno's answers through real processes: what their emulator did, against what the API says of it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +11,7 @@ from tests.e2e.stage import Stage, stage
 pytestmark = [pytest.mark.long, pytest.mark.process]
 Row = dict[str, Any]
 ACCOUNT = "middesk-answers"
+PAUSES = "agno-answers"
 BUSINESS = "5f0d5a0e-8c0b-4a51-9c5f-6f6b7f6f2d11"
 WITHIN_S = 90.0  # two waits of ten seconds and a slow machine
 
@@ -22,6 +23,7 @@ def on(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             "providers", "add", ACCOUNT, "--kind", "middesk", "--base-url", made.agents.middesk,
             "--secret-env", "AGENT_KEY", "--option", 'resume={"enabled": true}', env={"AGENT_KEY": "mk_test_key"},
         )  # fmt: skip
+        made.provider(PAUSES, "agno", made.agents.agno)
         yield made
         log = made.house.log.read_text()
     assert "Traceback" not in log, log[-5000:]
@@ -124,3 +126,29 @@ def test_an_answer_under_way_when_the_server_dies_is_not_sent_again(on: Stage) -
     on.restart()
     delivered(on, asked)
     assert (versions(on, asked), done(on, asked)) == (["delivered"], (1, 0, 1, 0))
+
+
+def test_a_pause_of_two_calls_that_was_not_taken_is_asked_again_whole(on: Stage) -> None:
+    """Lost before the provider's door, answered without a word, or refused while the run still waits."""
+    faults = ["drop-before-effect", "status=503,on=decision", "status=200,on=decision", "status=409,on=decision"]
+    pauses = [_pause(on, f"fault:{fault}") for fault in faults]
+    for pause in pauses:
+        for asked in pause:
+            on.approve(asked)
+    for pause in pauses:
+        for asked in pause:
+            on.becomes(asked["id"], "stale", within_s=WITHIN_S)
+        first, second = on.asked(pause[0]["run_id"], 2)
+        assert first["batch"]["id"] == second["batch"]["id"] != pause[0]["batch"]["id"]
+        assert [done(on, asked)[2:] for asked in pause] == [(0, 0), (0, 0)]
+        on.approve(first)
+        on.reject(second)
+        for asked in (first, second):
+            delivered(on, asked)
+        assert [done(on, asked)[2:] for asked in (first, second)] == [(1, 0), (0, 1)]
+
+
+def _pause(on: Stage, faults: str) -> list[Row]:
+    answer = on.api.post("runs", json={"provider": PAUSES, "workflow": "desk", "task": f"account-deletion {faults}"})
+    assert answer.status_code == 201, answer.text
+    return on.asked(answer.json()["id"], 2)

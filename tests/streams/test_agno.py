@@ -230,6 +230,19 @@ def test_a_member_that_nobody_answered_goes_as_a_refusal_that_says_so() -> None:
     assert (no["confirmed"], "Nobody answered" in no["confirmation_note"]) == (False, True)
 
 
+def test_what_nobody_answers_and_the_pause_no_longer_has_stays_out() -> None:
+    state, facts = fold("second-pause")
+    asked, gone = asks(facts)[-1], Question("call_77", "pay", "{}", "call_77")
+    call = adapter.decision_call(ACCOUNT, run_of("second-pause"), state, [said(asked), Answer(gone, "nobody", KEY)])
+    assert [one["tool_call_id"] for one in json.loads(form(call)["tools"])] == ["call_9"]
+    for answers in ([said(asked), Answer(gone, "reject", KEY)], [Answer(gone, "nobody", KEY)]):
+        with pytest.raises(WireError, match="cover exactly"):
+            adapter.decision_call(ACCOUNT, run_of("second-pause"), state, answers)
+    over, _ = adapter.read_run(state, json.dumps({"run_id": state.run_id, "status": "RUNNING", "tools": []}))
+    with pytest.raises(WireError, match="cover exactly"):
+        adapter.decision_call(ACCOUNT, run_of("second-pause"), over, [Answer(gone, "nobody", KEY)])
+
+
 def test_a_second_pause_is_answered_without_the_tool_that_ran() -> None:
     state, facts = fold("second-pause")
     asked = asks(facts)[-1]

@@ -78,6 +78,30 @@ async def test_a_pause_of_two_calls_is_answered_whole(agents: Emulator) -> None:
     assert yes["executed_sha256"] == hashlib.sha256(b'{"name":"other"}').hexdigest()
 
 
+@pytest.mark.parametrize("code", [409, 422])
+async def test_a_pause_whose_answer_was_not_taken_is_asked_again_and_answered_whole(
+    agents: Emulator, code: int
+) -> None:
+    async with house() as ours:
+        run = await start(agents, f"account-deletion fault:status={code},on=decision")
+        first = await ours.asked(run, 2)
+        for one in first:
+            await ours.decide(one, "approve")
+        for one in first:
+            await ours.becomes(one, "stale")
+        again = await ours.asked(run, 2)
+        assert {one.version for one in again} == {2}
+        assert again[0].batch_id == again[1].batch_id not in (None, first[0].batch_id)
+        assert [row["executed"] for row in await effects(agents, run)] == [0, 0]
+        await ours.decide(again[0], "approve")
+        await ours.decide(again[1], "reject")
+        for one in again:
+            await ours.becomes(one, "delivered")
+        await ours.ended(run)
+    yes, no = await effects(agents, run)
+    assert (yes["executed"], no["executed"]) == (1, 0)
+
+
 async def test_an_answer_that_was_lost_on_its_way_back_is_not_sent_again(agents: Emulator) -> None:
     async with house() as ours:
         run = await start(agents, "refund fault:effect-then-drop")

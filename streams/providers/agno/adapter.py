@@ -169,11 +169,13 @@ class Agno(Plain):
     ) -> Call:
         """POST .../continue with all calls of the pause, `confirmed` true or false. Raises WireError for fewer.
 
-        One that is left out counts as refused, and the run goes on. Calls that ran before stay out (seen).
+        One that is left out counts as refused, and the run goes on. Calls that ran before stay out (seen), and so do
+        those that nobody answers and that the pause no longer has.
         """
         offered: dict[str, Open] = {known.id: known for known in state.open if known.id in state.asking}
+        answers = [one for one in answers if one.verdict != "nobody" or one.question.call_id in offered]
         asked = [one.question.call_id for one in answers]
-        if len(set(asked)) != len(asked) or set(asked) != set(offered):
+        if not asked or len(set(asked)) != len(asked) or set(asked) != set(offered):
             raise WireError("the answer does not cover exactly what the run waits for")
         tools = [_tool(offered[one.question.call_id], one) for one in answers]
         session_id = state.session_id or _ids(run)[1]
