@@ -7,7 +7,7 @@ from uuid import UUID
 import httpx
 from django.conf import settings
 
-from streams import gaps
+from streams import gaps, network
 from streams.client import Exchange
 from streams.faults import fault
 from streams.folding import Held
@@ -48,16 +48,16 @@ class Listener:
         decoder = Decoder(last_event_id=self.last_event_id, max_event_bytes=settings.EVENT_MAX_BYTES)
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + settings.RUN_MAX_S
-        chunks = response.aiter_raw()
+        read = network.reading(response)
         alarm = Alarm()
         reader.on_failure(alarm.ring)
         try:
             with alarm:
                 while True:
                     alarm.set_for(self._silence(held, ends_at))
-                    chunk = await anext(chunks, None)
+                    chunk = await read()
                     alarm.rest()
-                    if chunk is None:
+                    if not chunk:
                         return ""
                     fault("stream.read")
                     await reader.hand_in(decoder.feed(chunk))

@@ -2,21 +2,30 @@
 
 httpcore's own backend stops and resumes reading around every read: two more system calls, a timer and two turns of the
 loop for each event. Here a connection reads on into a small buffer, and TLS is the standard library's, in memory.
+
+Of an answer h11 is given the head and no byte more. So a chunked body, as every stream's is, can be read straight from
+its connection (`reading`): through h11 and five generators one inside the other it costs four times as much.
 """
 
 import asyncio
 import ipaddress
+import re
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpcore
 import httpx
 
+from streams.chunked import Chunked, Malformed
+
 HIGH_BYTES = 128 * 1024  # unread: from here on nothing is read from the socket
 TLS_READ_BYTES = 16 * 1024  # a TLS record has no more
 EYEBALLS_S = 0.25  # before an address's next family is tried as well
+HEAD_END = re.compile(rb"\n\r?\n")  # where h11 ends the head of an answer
+BODY = "countersign.body"  # among a response's extensions
+CUT_OFF = "the connection was closed before the body's end"
 
 
 class _Pipe(asyncio.Protocol):
@@ -115,23 +124,37 @@ class _Stream(httpcore.AsyncNetworkStream):
     def __init__(self, pipe: _Pipe) -> None:
         self._pipe = pipe
         self._left = b""  # of what was read, beyond what was asked for
+        self._last = b""  # bytes of the head that comes: its end may be in two pieces
+        self.in_head = True
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 (httpcore's)
-        data = self._left
-        if data:
-            self._left = b""
-        else:
-            try:  # here a context manager would cost as much as the reading
-                data = await (self._more() if timeout is None else asyncio.wait_for(self._more(), timeout))
-            except TimeoutError as exc:
-                raise httpcore.ReadTimeout(str(exc)) from exc
-            except OSError as exc:
-                raise httpcore.ReadError(str(exc)) from exc
-        if len(data) > max_bytes:
-            data, self._left = data[:max_bytes], data[max_bytes:]
+        """What comes next, but nothing behind the end of a head."""
+        try:
+            data = await (self.take() if timeout is None else asyncio.wait_for(self.take(), timeout))
+        except TimeoutError as exc:
+            raise httpcore.ReadTimeout(str(exc)) from exc
+        except OSError as exc:
+            raise httpcore.ReadError(str(exc)) from exc
+        most = min(max_bytes, self._to_the_end_of_the_head(data)) if self.in_head else max_bytes
+        if len(data) > most:
+            data, self._left = data[:most], data[most:]
         return data
 
+    def _to_the_end_of_the_head(self, data: bytes) -> int:
+        found = HEAD_END.search(self._last + data)
+        end = found.end() - len(self._last) if found else len(data)
+        self._last = b"" if found else (self._last + data)[-2:]  # a head may follow one that was only provisional
+        return end
+
+    async def take(self) -> bytes:
+        """All that is there, at least one byte; empty at the end. Raises OSError."""
+        if self._left:
+            data, self._left = self._left, b""
+            return data
+        return await self._more()
+
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        self.in_head = True
         if buffer:
             with _as(httpcore.WriteTimeout, httpcore.WriteError):
                 async with asyncio.timeout(timeout):
@@ -275,12 +298,60 @@ class Transport(httpx.AsyncBaseTransport):
         )
         with _as_httpx():
             answer = await self._pool.handle_async_request(asked)
+        connection = answer.extensions.get("network_stream")
+        if isinstance(connection, _Stream):
+            connection.in_head = False
+            if _is_chunked(answer):
+                answer.extensions[BODY] = _ChunkedBody(connection)
         return httpx.Response(
             answer.status, headers=answer.headers, stream=_Body(answer.stream), extensions=answer.extensions
         )
 
     async def aclose(self) -> None:
         await self._pool.aclose()
+
+
+def _is_chunked(answer: httpcore.Response) -> bool:
+    """Whether a body follows, and nothing but the chunked coding says where it ends."""
+    told = [value.lower() for name, value in answer.headers if name.lower() == b"transfer-encoding"]
+    return answer.status == 200 and told == [b"chunked"]
+
+
+class _ChunkedBody:
+    """A body read without h11, which is not asked any more; closing the response closes the connection."""
+
+    def __init__(self, connection: _Stream) -> None:
+        self._connection, self._coding = connection, Chunked()
+
+    async def read(self) -> bytes:
+        try:
+            while not self._coding.ended:
+                came = await self._connection.take()
+                if not came:
+                    raise httpx.RemoteProtocolError(CUT_OFF)
+                if data := self._coding.feed(came):
+                    return data
+        except Malformed as exc:
+            raise httpx.RemoteProtocolError(str(exc)) from exc
+        except OSError as exc:
+            raise httpx.ReadError(str(exc)) from exc
+        return b""
+
+
+def reading(response: httpx.Response) -> Callable[[], Awaitable[bytes]]:
+    """What reads the next bytes of a body, empty at its end: use this or the response's own ways, never both.
+
+    It raises httpx.HTTPError. Where the body cannot be read straight from the connection, it is httpx that reads.
+    """
+    body = response.extensions.get(BODY)
+    if isinstance(body, _ChunkedBody):
+        return body.read
+    chunks = response.aiter_raw()
+
+    async def read() -> bytes:
+        return await anext(chunks, b"")
+
+    return read
 
 
 class _Body(httpx.AsyncByteStream):

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from dashboard.bench.certificates import certificate
-from streams import client
+from streams import client, network
 from streams.client import CallUnanswered, CallUnsent, Exchange
-from streams.network import HIGH_BYTES, Transport
+from streams.network import BODY, HIGH_BYTES, Transport, reading
 from streams.providers.base import Call
 
 LIMIT_S = 60
@@ -213,6 +213,117 @@ async def test_a_connection_is_used_again_unless_its_server_closed_it() -> None:
             await asyncio.sleep(0.005)
         assert (await http.get(url)).content == b"ok"
         assert opened == 2
+
+
+class NoTransport(asyncio.Transport):
+    def abort(self) -> None: ...
+
+
+class Pieces(network._Pipe):
+    """A connection on which these pieces come, one a read."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        super().__init__()
+        self._pieces = [*pieces, b""]
+        self.transport = NoTransport()
+
+    async def read(self) -> bytes:
+        return self._pieces.pop(0)
+
+    async def write(self, data: bytes) -> None: ...
+
+
+async def answered(pieces: list[bytes], monkeypatch: pytest.MonkeyPatch) -> httpx.Response:
+    """The answer to a GET on such a connection, its body unread."""
+
+    async def connect(*_: object, **__: object) -> network._Stream:
+        return network._Stream(Pieces(pieces))
+
+    monkeypatch.setattr(network._Backend, "connect_tcp", connect)
+    transport = Transport(client.tls_context(), ())
+    return await transport.handle_async_request(httpx.Request("GET", "http://127.0.0.1/x"))
+
+
+async def body_read(response: httpx.Response) -> bytes:
+    read, body = reading(response), b""
+    while data := await read():
+        body += data
+    return body
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nx: y\r\nTransfer-Encoding: Chunked\r\n\r\n"
+WIRE = b"9\r\ndata: a\n\n\r\n9\r\ndata: b\n\n\r\n0\r\n\r\n"
+HEADS = {
+    "CRLF": CHUNKED,
+    "LF": CHUNKED.replace(b"\r\n", b"\n"),
+    "mixed": CHUNKED.replace(b"\r\n\r\n", b"\n\r\n"),
+    "behind a provisional one": b"HTTP/1.1 103 Early Hints\r\nlink: z\r\n\r\n" + CHUNKED,
+}
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+async def test_a_chunked_body_is_read_from_its_connection_wherever_the_bytes_are_cut(
+    head: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = head + WIRE
+    cuts = [[whole[:at], whole[at:]] for at in range(1, len(whole))]
+    for pieces in [[whole], [whole[at : at + 1] for at in range(len(whole))], *cuts]:
+        response = await answered(pieces, monkeypatch)
+        assert BODY in response.extensions
+        assert await body_read(response) == b"data: a\n\ndata: b\n\n"
+        assert await body_of(await answered(pieces, monkeypatch)) == b"data: a\n\ndata: b\n\n"  # h11's own way
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 18\r\n\r\n", b"data: a\n\ndata: b\n\n"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"data: a\n\ndata: b\n\n"),
+        (b"HTTP/1.1 404 Not Found\r\ntransfer-encoding: chunked\r\n\r\n", WIRE),
+    ],
+    ids=["counted", "until the end", "of a refusal"],
+)
+async def test_any_other_body_is_httpx_s(head: bytes, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    for at in range(1, len(head + body)):
+        response = await answered([(head + body)[:at], (head + body)[at:]], monkeypatch)
+        assert BODY not in response.extensions
+        assert await body_read(response) == b"data: a\n\ndata: b\n\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "why"), [(WIRE[:-5], network.CUT_OFF), (WIRE[:-1], network.CUT_OFF), (b"x\r\n", "size of a chunk")]
+)
+async def test_a_body_that_is_cut_off_or_broken_says_so(body: bytes, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    response = await answered([CHUNKED, body], monkeypatch)
+    with pytest.raises(httpx.RemoteProtocolError, match=why):
+        await body_read(response)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.usefixtures("trusting")
+async def test_a_chunked_stream_of_a_server(tls: bool, paths: tuple[str, str]) -> None:
+    async def stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(CHUNKED)
+        for number in range(2_000):
+            data = b"data: %d %s\n\n" % (number, b"x" * (number % 700))
+            writer.write(b"%x\r\n%s\r\n" % (len(data), data))
+            await writer.drain()
+        writer.transport.abort()
+
+    async with serving(stream, paths if tls else None) as url:
+        exchange = Exchange()
+        response = await exchange.send(get(url))
+        read, came = reading(response), b""
+        with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
+            while data := await read():
+                came += data
+        await response.aclose()
+        pool = exchange._client._transport._pool  # type: ignore[attr-defined]
+        assert pool.connections == []  # a body that was not read to its end leaves no connection behind
+        await exchange.aclose()
+    numbers = [int(one.split()[1]) for one in came.split(b"\n\n") if one]
+    assert numbers == list(range(len(numbers)))
 
 
 async def test_a_name_that_is_none(tmp_path: Path) -> None:
