@@ -114,6 +114,11 @@ class Matcher(Generic[T]):
         self._payload = payload
         return [self._new(item, own_id)] if self.live else self._take(item, identity, own_id)
 
+    def place(self) -> int:
+        """The ordinal of the next frame, where it is known to be a new one (`live`): as feed(), for a third."""
+        self._next += 1
+        return self._next - 1
+
     def _new(self, item: T, own_id: str) -> New[T]:
         self._next += 1
         return New(item, self._next - 1, own_id)
