@@ -20,6 +20,7 @@ SHORT = {
     0x202D: "LRO", 0x202E: "RLO", 0x2060: "WJ", 0x2066: "LRI", 0x2067: "RLI", 0x2068: "FSI", 0x2069: "PDI",
     0xFEFF: "BOM",
 }  # fmt: skip
+PLAIN = re.compile(r"[ -~\n\t]*+")  # what nearly every text is: nothing in it can have to be marked
 WORD = re.compile(r"[\w.@-]+")
 OTHER_SCRIPTS = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "FULLWIDTH", "MATHEMATICAL", "COPTIC", "LISU", "DESERET")
 PADDING = re.compile(r"[^\S\n]{40,}|\n{8,}")  # blanks that push the rest off the screen
@@ -101,6 +102,8 @@ def padded(text: str) -> bool:
 
 def _marks(text: str) -> Iterator[tuple[int, Piece]]:
     """Position and piece of each character that is to be marked. A long text costs its distinct characters."""
+    if PLAIN.fullmatch(text):
+        return
     kinds = {char: kind for char in set(text) if (kind := _kind(char))}
     if not kinds:
         return

@@ -18,7 +18,7 @@ from channels.layers import get_channel_layer
 from django.utils import timezone
 from django.utils.html import format_html
 
-from dashboard.rooms import Room
+from dashboard.rooms import OWED, Room
 from dashboard.wire import Frame
 from streams import announce, offload
 from streams.faults import fault
@@ -33,7 +33,7 @@ SIGNED_OUT_S = 0.25
 HEARING_S = 5.0  # a layer that cannot be joined holds up no page: the beat looks at every room
 AGAIN_S = 1.0  # those who ask for everything in this time are told together
 TRY_AGAIN_S = 1.0  # after a room could not be rendered
-OWED_S = 1.0  # until a room that left something for later is looked at as a whole
+OWED_S = 1.0  # until a room is asked for what it left for later
 TURN = 128  # sockets written to before the loop may do something else
 REJOIN_S = 3600  # a group membership ends after a day
 GONE = 4401  # the session is over: the page must not come back by itself
@@ -228,7 +228,7 @@ class Hub:
 
     def _look_again(self, name: Hashable, audience: Audience) -> None:
         audience.owed = None
-        self._wake(name, audience, None)
+        self._wake(name, audience, (OWED,))
 
     async def _render_and_send(self, audience: Audience) -> None:
         if audience.room is None:

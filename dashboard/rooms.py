@@ -22,6 +22,7 @@ from streams import announce
 
 KEPT_ENTRIES = 150
 PLACED = ("waiting", "missing")  # pieces of an inbox that have a place of their own on the page
+OWED = "owed"  # said among the topics: now is the moment for what a room left for later
 
 Pieces = dict[str, SafeString]
 
@@ -36,7 +37,7 @@ class Room(Protocol):
 
     @property
     def owes(self) -> bool:
-        """Whether something of it was left for later, and wants a call a moment from now that looks at everything."""
+        """Whether something of it was left for later, and wants a call a moment from now that is told OWED."""
         ...
 
     def news(self, told: Collection[str] | None = None) -> str:
@@ -152,13 +153,15 @@ class RequestRoom(Pieced):
 class RunRoom:
     """A run's timeline as it grows, its head and its stream's health.
 
-    Where only text came, only its entries are rendered: the head counts events, and may be a moment behind in that.
+    Where only text came, only its entries are rendered, and the rows around it are not read again: the head counts
+    events, may be a moment behind in that, and is rendered with what was read.
     """
 
     kind: ClassVar[str] = "run"
     run_id: UUID
     topics: frozenset[str]
     owes: bool = False
+    _uneven: bool = False  # somebody has another head or question than the others: a newcomer, who was told a later one
     _panel: runs.Panel | None = None  # as it was read last
     _timeline: Timeline | None = None
     _untold: dict[tuple[int, int], Entry] = field(default_factory=dict)  # read, and not yet sent to those in step
@@ -170,24 +173,35 @@ class RunRoom:
         return cls(run_id, frozenset({announce.run_topic(run_id), announce.text_topic(run_id)}))
 
     def news(self, told: Collection[str] | None = None) -> str:
-        if self._panel is not None and told is not None and announce.run_topic(self.run_id) not in told:
-            kept = self._catch_up(self._panel)
-            if not any(entry.what == "ask" for entry in self._untold.values()):
-                self.owes = self.owes or bool(self._untold)
-                return self._texts(self._panel)
-            panel = self._look()
-        else:
-            panel = self._look()
-            kept = self._catch_up(panel)
+        panel = self._panel
+        if panel is None or self._uneven or told is None or announce.run_topic(self.run_id) in told:
+            return self._all_news()
+        self._catch_up(panel)
+        if any(entry.what == "ask" for entry in self._untold.values()):
+            return self._all_news()
+        self.owes = self.owes or bool(self._untold)
+        head = self._new_head(panel) if self.owes and OWED in told else []
+        return joined([*head, self._texts(panel)])
+
+    def _all_news(self) -> str:
+        panel = self._look()
+        kept = self._catch_up(panel)
         asked = {entry.id: entry_html(entry, panel) for entry in kept if entry.what == "ask"}
         changed = [html for first, html in asked.items() if self._asked.get(first) != html]
-        head = head_html(panel)
-        before, self._head, self._asked = self._head, head, asked
-        return joined([*([head] if head != before else []), self._texts(panel, changed)])
+        self._asked, self._uneven = asked, False
+        return joined([*self._new_head(panel), self._texts(panel, changed)])
 
     def _look(self) -> runs.Panel:
-        self._panel, self.owes = runs.panel(panels.whole(), self.run_id), False
+        self._panel = runs.panel(panels.whole(), self.run_id)
         return self._panel
+
+    def _new_head(self, panel: runs.Panel) -> list[SafeString]:
+        """The head, if those in step have another one."""
+        if self._timeline is not None and self._timeline.at is not None:
+            panel.events, panel.run.last_event_at = self._timeline.seq, self._timeline.at
+        before, head, self.owes = self._head, head_html(panel), False
+        self._head = head
+        return [head] if head != before else []
 
     def _texts(self, panel: runs.Panel, more: Iterable[SafeString] = ()) -> SafeString:
         """What was read and not yet told, but for what asks."""
@@ -203,11 +217,12 @@ class RunRoom:
         entries = joined(entry_html(one, told) for one in wanted)
         head = head_html(told)
         if head != self._head:
-            self._head, self.owes = "", True
+            self._head, self._uneven = "", True
         for entry in wanted:
             if entry.what == "ask" and self._asked.get(entry.id) != entry_html(entry, told):
                 self._asked.pop(entry.id, None)
-                self.owes = True
+                self._uneven = True
+        self.owes = self.owes or self._uneven
         return joined([head, feed(entries, seq=self._seq, missed=missed)])
 
     @property

@@ -12,12 +12,13 @@ from django.utils import timezone
 from approvals.models import Ran, RequestStatus
 from dashboard import panels, stream_health, words
 from dashboard.panels import Row, Sight
-from dashboard.timeline import Entry, Timeline, Told
+from dashboard.timeline import Entry, Timeline
 from dashboard.words import Word
-from streams import providers
+from streams import providers, tail
 from streams import runs as following
 from streams.events import Line
 from streams.models import ENDED, Event, Lease, Run, RunStatus, Source
+from streams.tail import Told
 
 WINDOW_EVENTS = 2_000  # read for one page
 ENTRIES = 200  # shown of them
@@ -66,10 +67,9 @@ def window(run: Run, *, before: int | None = None, entries: int = ENTRIES) -> tu
 
 def since(made: Timeline, run_id: UUID) -> list[Entry]:
     """Read what came after; returns the entries that are new or have changed."""
-    rows = Event.objects.filter(run=run_id, seq__gt=made.seq).order_by("seq")
     touched: dict[tuple[int, int], Entry] = {}
     while True:
-        found = told(rows.filter(seq__gt=made.seq)[:WINDOW_EVENTS])
+        found = tail.after(run_id, made.seq, most=WINDOW_EVENTS, read_most=READ_MAX_BYTES)
         touched |= {entry.place: entry for entry in made.feed(found)}
         if len(found) < WINDOW_EVENTS:
             return [touched[place] for place in sorted(touched)]

@@ -8,6 +8,7 @@ from datetime import datetime
 from streams import jsontext
 from streams.events import Line
 from streams.models import Source
+from streams.tail import Told
 
 BODY_MAX = 12_000  # characters of an entry that the page shows; the exact event has them all
 HEAD, TAIL = 4_000, 4_000
@@ -45,20 +46,6 @@ POLICY = {  # what an account's own policy made of a question that then waited f
 def tone(kind: str) -> str:
     """How a remark of the house looks."""
     return "stop" if kind in STOP else "doubt" if kind in DOUBT else "look" if kind in LOOK else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A stored event, as much of it as the timeline needs."""
-
-    seq: int
-    source: str
-    kind: str
-    payload: str
-    received_at: datetime
-    ordinal: int | None = None
-    marked: bool = False
-    left_out: int = 0  # bytes of a payload that is too large to be read for the page
 
 
 @dataclass(slots=True)
@@ -180,6 +167,7 @@ class Timeline:
     lines: Callable[[str, str], Sequence[Line]]
     entries: list[Entry] = field(default_factory=list)
     seq: int = 0
+    at: datetime | None = None  # when the provider's last event came
     start: int = 1  # from here on everything was read and is kept
     _open: dict[tuple[str, str], Entry] = field(default_factory=dict)
     _whole: dict[tuple[str, str], Entry] = field(default_factory=dict)  # what is told again and again, ended or not
@@ -191,6 +179,8 @@ class Timeline:
             if event.seq <= self.seq:
                 continue
             self.seq = event.seq
+            if event.source != Source.HOUSE:
+                self.at = event.received_at
             for entry in self._take(event):
                 touched[id(entry)] = entry
         return sorted(touched.values(), key=lambda entry: entry.place)

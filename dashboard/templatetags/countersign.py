@@ -1,6 +1,7 @@
 """Tags of our own: text of others made inert, our own sentence, times, glyphs. All of it escaped, none marked safe."""
 
 from datetime import datetime, timedelta
+from functools import cache
 from itertools import pairwise
 
 from django import template
@@ -38,6 +39,7 @@ SOON_S = 300
 
 
 @register.simple_tag
+@cache  # a page has dozens of few kinds
 def icon(name: str, style: str = "") -> SafeString:
     """A picture from the sprite; always beside a word, so hidden from screen readers."""
     return format_html(

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboard import timeline
-from dashboard.timeline import Timeline, Told
+from dashboard.timeline import Timeline
 from streams.events import Line
+from streams.tail import Told
 
 AT = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 
