@@ -204,12 +204,13 @@ async def test_what_a_room_left_for_later_is_asked_for_a_moment_later(monkeypatc
     wall, reader = Owing(), Reader()
     async with hub() as made:
         await seat(made, wall, reader)
-        made.hear(["wall"])
-        await reader.reads("news 0")
         wall.number = 1
+        made.hear(["wall"])
+        await reader.reads("news 1")
+        wall.number = 2
         made.hear(["wallpaper"])
-        await reader.reads("owed 1")
-    assert reader.pieces[-2:] == ["news 1", "owed 1"]
+        await reader.reads("owed 2")
+    assert reader.pieces[-2:] == ["news 2", "owed 2"]
 
 
 async def test_hints_arrive_over_the_channel_layer() -> None:
