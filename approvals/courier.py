@@ -176,8 +176,10 @@ def look(
 ) -> tuple[list[Claim], datetime | None]:
     """Everything that is due by the clock, then as many claims as there is room for, and when the next one is due."""
     at = deadlines.now()
-    recover(every=every)
     endings.expire_due()
+    if not outbox.any_unfinished():  # one question instead of six, each second
+        return [], None
+    recover(every=every)
     confirming.end_due()
     outbox.release_due()
     claims = outbox.claim(owner, room=room, busy=busy, most_each=AT_ONCE_PER_PROVIDER) if room > 0 else []

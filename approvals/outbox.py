@@ -103,6 +103,13 @@ def _let_go(delivery_id: UUID, asked: ApprovalRequest, record: Record) -> bool:
     return True
 
 
+def any_unfinished() -> bool:
+    """Whether there is a delivery that the clock may do something to. Most of the time there is none."""
+    moving = Q(state__in=(D.WAITING, D.READY, D.CLAIMED, D.SENT, D.PARKED))
+    patient = Q(state=D.UNKNOWN, claim_expires_at__isnull=False)  # the run may still show what came of it
+    return Delivery.objects.filter(moving | patient, kind__in=OURS).exists()
+
+
 def next_due(*, after: datetime) -> datetime | None:
     """When the next delivery is due, if nothing else happens. What was due before waits for something else."""
     rows = Delivery.objects.filter(kind__in=OURS, state__in=(D.WAITING, D.READY), next_at__gt=after)

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from approvals import courier, outbox
 from approvals.answers import prepare
@@ -476,13 +474,3 @@ def test_without_the_saved_history_no_answer_that_streams_is_sent(streaming: Cla
     assert courier.make_ready(streaming) is None
     assert "history was not saved" in row().last_error
     assert status() == S.REFUSED
-
-
-# --- what a look costs ----------------------------------------------------------------------------------------------
-
-
-def test_a_look_that_finds_nothing_is_cheap(run: Run) -> None:
-    with CaptureQueriesContext(connection) as asked_of_it:
-        claims, due = courier.look("me", 32, {})
-    clocks = sum("clock_timestamp" in query["sql"] for query in asked_of_it.captured_queries)
-    assert (claims, due, len(asked_of_it) - clocks) == ([], None, 6)
