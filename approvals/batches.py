@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef, QuerySet
 
 from approvals import deadlines, lifecycle
 from approvals.audit import Record
@@ -30,9 +30,15 @@ def lock(batch_id: UUID) -> None:
 
 def members(batch_id: UUID) -> list[ApprovalRequest]:
     """The newest version of each question, in the order in which rows are locked."""
-    rows = ApprovalRequest.objects.filter(batch=batch_id).exclude(status=S.SUPERSEDED).order_by("version")
-    newest = {one.call_id: one for one in rows}  # one that seemed to be gone may be asked again beside the others
-    return sorted(newest.values(), key=lambda one: one.pk)
+    return list(newest(ApprovalRequest.objects.filter(batch=batch_id)).order_by("pk"))
+
+
+def newest(rows: QuerySet[ApprovalRequest]) -> QuerySet[ApprovalRequest]:
+    """Of members of batches: each question once. One that seemed to be gone may be asked again beside the others."""
+    later = ApprovalRequest.objects.filter(
+        batch=OuterRef("batch"), call_id=OuterRef("call_id"), version__gt=OuterRef("version")
+    )
+    return rows.exclude(status=S.SUPERSEDED).filter(~Exists(later.exclude(status=S.SUPERSEDED)))
 
 
 def reschedule(batch_id: UUID, record: Record, *, over: bool = False) -> None:

@@ -75,11 +75,7 @@ def _can_be_answered(asked: ApprovalRequest, record: Record) -> bool:
 
 def _offer(found: Sequence[ApprovalRequest], record: Record) -> list[ApprovalRequest]:
     batch = decisions.next_round(found[0], len(found))
-    made = []
-    for one in found:
-        if one.status == S.STALE:
-            one.status = S.WITHDRAWN  # not in the database: offer_again() leaves what has ended so as it ended
-        made.append(requests.offer_again(one, batch, record, alert=ALERT))
+    made = [requests.offer_again(one, batch, record, alert=ALERT) for one in found]
     if batch is not None:
         batches.reschedule(batch.pk, record)
         for one in made:

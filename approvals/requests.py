@@ -295,7 +295,7 @@ def offer_again(
     made.status, made.settled_at, made.status_changed_at, made.ended_why = S.PENDING, None, record.at, ""
     made.requested_at, made.alert, made.reoffers, made.batch = record.at, alert, asked, batch
     made.ran, made.ran_arguments, made.ran_seq = Ran.NOT_SHOWN, "", None
-    if asked.status not in BY_NOBODY:
+    if asked.status not in (*BY_NOBODY, S.STALE):
         lifecycle.settle(asked.pk, to=S.STALE, at=record.at, status=asked.status)
         record.add(asked, "request.stale", reoffered_as=str(made.pk))
     made.save(force_insert=True)

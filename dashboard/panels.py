@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db.models import Case, F, IntegerField, Prefetch, Q, QuerySet, Value, When
 
+from approvals.batches import newest
 from approvals.models import ApprovalRequest, Decision, Delivery, DeliveryState, Ran, RequestStatus, Tier
 from dashboard import access, reading, words
 from dashboard.access import Viewer
@@ -277,7 +278,7 @@ def _decided_in(batches: set[UUID | None]) -> dict[UUID, tuple[int, int]]:
     made: dict[UUID, tuple[int, int]] = {}
     if not batches:
         return made
-    members = ApprovalRequest.objects.filter(batch__in=batches).exclude(status=S.SUPERSEDED)
+    members = newest(ApprovalRequest.objects.filter(batch__in=batches))
     for batch_id, status in members.values_list("batch_id", "status"):
         if batch_id is not None:
             answered, total = made.get(batch_id, (0, 0))

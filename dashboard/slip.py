@@ -7,6 +7,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from approvals import checks, decisions
+from approvals.batches import newest
 from approvals.models import ApprovalRequest, Decision, Delivery, Ran, RequestStatus, Undone
 from dashboard import access, changes, exhibit, panels, proposals, reading, runs, values, words
 from dashboard.changes import Change
@@ -366,7 +367,7 @@ def envelope(asked: ApprovalRequest) -> Envelope | None:
     """The batch of a request, if it has companions."""
     if asked.batch_id is None:
         return None
-    found = ApprovalRequest.objects.filter(batch=asked.batch_id).exclude(status=S.SUPERSEDED)
+    found = newest(ApprovalRequest.objects.filter(batch=asked.batch_id))
     members = [
         Member(
             one.pk,
