@@ -694,7 +694,8 @@ def test_a_batch_says_how_many_are_decided_and_that_nothing_was_sent(client: Cli
     assert "1 of 2 decided, nothing sent yet" in html
     assert f"/requests/{first.pk}/" in html
     assert "1 of 2 decided" in client.get("/").content.decode()
-    ApprovalRequest.objects.filter(pk=second.pk).update(status=RequestStatus.WITHDRAWN)  # gone, and asked again
+    gone = {"status": RequestStatus.WITHDRAWN, "settled_at": timezone.now()}
+    ApprovalRequest.objects.filter(pk=second.pk).update(**gone)  # and asked again
     again = factories.request(run=run, batch=batch, call_id=second.call_id, version=2)
     html = client.get(f"/requests/{again.pk}/").content.decode()
     assert "1 of 2 decided, nothing sent yet" in html
