@@ -21,7 +21,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from dashboard.wire import EXTENSION, Wire
-from streams import announce, offload, secrets
+from streams import announce, offload, secrets, wal
 from streams.consumers import listen
 from streams.errors import SecretError
 from streams.journal import Journal
@@ -153,6 +153,7 @@ async def work(stop: asyncio.Event, *parts: Part) -> None:
                 group.create_task(supervisor.run(), name="supervisor"),
                 group.create_task(listen(supervisor), name="listener"),
                 group.create_task(journal.watch(), name="journal"),
+                group.create_task(wal.keep_short(), name="wal"),
                 *(group.create_task(_run(part, stop), name="part") for part in parts),
             ]
             await _until_stopped(stop, carrying)

@@ -141,7 +141,9 @@ DATABASES: dict[str, Any] = {
             "timeout": 20,
             "transaction_mode": "IMMEDIATE",
             # FULL: a committed decision survives a power cut. The journal lowers it on its own connection only.
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=20000;",
+            # wal_autocheckpoint: streams/wal.py copies the log, and whoever commits only where that is not enough.
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=20000; "
+            "PRAGMA wal_autocheckpoint=8000;",
         },
         "TEST": {"NAME": None},
     }

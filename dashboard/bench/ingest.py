@@ -31,7 +31,7 @@ from django.utils import timezone
 from approvals import requests
 from dashboard.bench import stores
 from dashboard.bench.rows import Row, judged, repeated, seconds
-from streams import announce, events
+from streams import announce, events, wal
 from streams.commit import Entry, commit
 from streams.journal import PAUSE_S, Journal
 from streams.models import Event, Lease, Provider, Run, RunStatus, Source
@@ -116,10 +116,13 @@ async def journalling() -> AsyncIterator[Journal]:
     announce.use_loop(asyncio.get_running_loop())
     journal = Journal(requests.project)
     journal.start()
+    copying = asyncio.create_task(wal.keep_short())
     try:
         yield journal
     finally:
         await journal.close()
+        copying.cancel()
+        await asyncio.wait([copying])
         announce.use_loop(None)
 
 

@@ -28,7 +28,8 @@ def sqlite() -> Iterator[Path]:
         options = {
             "timeout": 20,
             "transaction_mode": "IMMEDIATE",
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000;",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000; "
+            "PRAGMA wal_autocheckpoint=8000;",
         }
         with _default(ENGINE="django.db.backends.sqlite3", NAME=f"{folder}/bench.sqlite3", OPTIONS=options):
             yield Path(folder)
