@@ -33,7 +33,7 @@ except ImportError:  # the baseline is a development dependency
     httpx_sse = None  # type: ignore[assignment]
 
 MARK = re.compile(rb"\[(\d{8}) \d+\.\d{6}\]")
-ACK_EVERY = 16
+ACK_EVERY, BEAT = 32, b'id="beat"'  # a page acknowledges so many frames, and at every sign of life
 BACKLOG_S = 0.1
 IN_TIME_S = 120.0
 MICRO, MILLI = 1e6, 1e3
@@ -60,7 +60,7 @@ class Ear:
             if number < before or (self.each and before and number != before + 1):
                 self.wrong = self.wrong or f"{number} was shown behind {before}"
             self.shown.append((now, number))
-        if self.client is not None and not self.each and self.client.frames % ACK_EVERY == 0:
+        if self.client is not None and not self.each and (self.client.frames % ACK_EVERY == 0 or BEAT in payload):
             self.client.say(type="ack", n=self.client.frames)
 
 
