@@ -58,7 +58,8 @@ class Follower:
             told_all = over
             if response is not None:
                 wrong = 0
-                await reader.say("connected", "Connected again." if connects else "Connected.", reconnects=connects)
+                # Not waited for: whoever must let go while the database is away closes the connection at once.
+                await reader.note("connected", "Connected again." if connects else "Connected.", reconnects=connects)
                 connects += 1
                 began = asyncio.get_running_loop().time()
                 why = await self._listener.read(held, self._exchange, response)

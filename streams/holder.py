@@ -74,7 +74,7 @@ class Holder:
         """Read the one stream that a call opened; it cannot be opened again."""
         state = held.adapter.initial(held.account, held.view, call)
         reader = Reader(self._run_id, self._epoch, held, self._tools.journal, state)
-        await reader.say("connected", "Connected.", reconnects=0)
+        await reader.note("connected", "Connected.", reconnects=0)  # not waited for, as in follow()
         why = await Listener(self._run_id, reader).read(held, exchange, response)
         if not (reader.ended or reader.closed):
             eof = reader.at_eof() if not why else ()

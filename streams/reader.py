@@ -116,17 +116,20 @@ class Reader:
         async with self._turn:
             entries = self._entries(frames)
             if entries:
-                stored = await self._journal.hand_in(entries, self._line)
-                chars = sum([len(entry.payload) for entry in entries])
-                self._ahead.append(_Ahead(stored, len(entries), chars))
-                self._ahead_frames += len(entries)
-                self._ahead_chars += chars
+                await self._let_out(entries)
                 if any(isinstance(fact, ReadBack) for entry in entries if entry.facts for fact in entry.facts):
                     self.on_read_back()
         self._forget_stored()
         while self._ahead_frames > AHEAD_FRAMES or self._ahead_chars > AHEAD_CHARS:
             await asyncio.wait([self._ahead[0].stored])
             self._forget_stored()
+
+    async def _let_out(self, entries: Sequence[Entry]) -> None:
+        stored = await self._journal.hand_in(entries, self._line)
+        chars = sum([len(entry.payload) for entry in entries])
+        self._ahead.append(_Ahead(stored, len(entries), chars))
+        self._ahead_frames += len(entries)
+        self._ahead_chars += chars
 
     async def settled(self) -> None:
         """Return once what was handed in is stored. Raises StaleEpoch or NotStored."""
@@ -240,6 +243,11 @@ class Reader:
         """Store a remark of the house."""
         self.ended = self.ended or any(isinstance(fact, Ended) for fact in facts)
         await self._journal.append([self.remark(kind, text, *facts, **more)], self._line)
+
+    async def note(self, kind: str, text: str, **more: Any) -> None:
+        """A remark in front of the frames that follow, which is not waited for: see hand_in()."""
+        async with self._turn:
+            await self._let_out([self.remark(kind, text, **more)])
 
     async def say_missing(self, kind: str, text: str) -> None:
         """Store a remark that something may be missing from here on."""

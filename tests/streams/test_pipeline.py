@@ -18,7 +18,7 @@ from streams.models import Checkpoint, Lease, Run, RunStatus, Source
 from streams.providers.fake import Fake
 from streams.reader import Reader
 from streams.sse import Frame
-from tests.streams.holding import fresh, held, hold, in_database, lease, make_run, provider_events, running
+from tests.streams.holding import fresh, held, hold, house_kinds, in_database, lease, make_run, provider_events, running
 from tests.streams.scripted import DONE, STREAM_HEAD, Answer, frame, scripted, staying, stream, texts
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_engine]
@@ -30,14 +30,15 @@ def _fake(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Gate:
-    """A project() that lets nothing be committed while it is shut, and never what holds a poison."""
+    """A project() that lets nothing of these sources be committed while it is shut, and never what holds a poison."""
 
-    def __init__(self, *, poison: str = "") -> None:
+    def __init__(self, *sources: Source, poison: str = "") -> None:
         self._open = threading.Event()
+        self._sources = sources or (Source.PROVIDER,)
         self.poison, self.waits = poison, threading.Event()
 
     def __call__(self, stored: Sequence[Stored]) -> None:
-        if any(one.source == Source.PROVIDER for one in stored):
+        if any(one.source in self._sources for one in stored):
             self.waits.set()
             if not self._open.wait(30):
                 raise RuntimeError("nobody opened the gate")
@@ -231,6 +232,30 @@ async def test_who_is_stopped_waits_for_what_is_on_its_way() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert await words(run) == [str(number) for number in range(20)]
+
+
+async def test_who_is_stopped_closes_the_connection_before_it_waits() -> None:
+    """Also where not even the remark that it is connected can be stored: without a lease nothing may be read."""
+    gate, closed = Gate(Source.HOUSE), asyncio.Event()
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM_HEAD)
+        while not writer.transport.is_closing():
+            writer.write(b": still here\n\n")
+            await asyncio.sleep(0.005)
+        closed.set()
+
+    async with running(gate) as tools, scripted(answer) as server:
+        run = await held(server.url)
+        task = asyncio.create_task(hold(run, tools))
+        assert await asyncio.to_thread(gate.waits.wait, 30)
+        task.cancel()
+        await closed.wait()
+        assert not task.done()
+        gate.open()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await house_kinds(run) == ["connected"]
 
 
 async def test_the_next_connection_is_compared_with_all_that_came() -> None:
