@@ -56,7 +56,10 @@ def differing_lists(books: Ledger, rows: list[Row]) -> list[str]:
 
 
 def wrong_effects(books: Ledger, effects: list[Row]) -> list[str]:
-    """No effect without the decision that was made on exactly these arguments; none twice; none told both ways."""
+    """No effect without the decision that was made on exactly these arguments; none twice.
+
+    None was told both ways, but for a new version of what was not taken, on which a person decided otherwise.
+    """
     wrong = []
     for effect in effects:
         name = f"{effect['kind']} {effect['run']} {effect['approval']}"
@@ -66,7 +69,7 @@ def wrong_effects(books: Ledger, effects: list[Row]) -> list[str]:
             wrong.append(f"{name}: a decision left although it was undone")
         if effect["executed"] + effect["skipped"] > 1:
             wrong.append(f"{name}: acted {effect['executed']} + {effect['skipped']} times")
-        if effect["approve"] and effect["reject"]:
+        if effect["approve"] and effect["reject"] and not decided_anew(books, versions):
             wrong.append(f"{name}: was told yes and no")
         if effect["approve"] + effect["reject"] > max(len(sent), 0):
             told = f"{effect['approve']} times yes and {effect['reject']} times no"
@@ -81,6 +84,18 @@ def wrong_effects(books: Ledger, effects: list[Row]) -> list[str]:
         elif effect["executed"] and edited_sha256(fitting[-1].edited) != effect.get("executed_sha256", ""):
             wrong.append(f"{name}: it did not run with the arguments that the decision gave it")
     return wrong
+
+
+def decided_anew(books: Ledger, versions: list[Asked]) -> bool:
+    """Whether each version was answered in one way, and each but the last turned out not to be taken."""
+    answered = [
+        (one, {made.verdict for made in one.decisions if made.left})
+        for one in sorted(versions, key=lambda one: one.version)
+        if any(made.left for made in one.decisions)
+    ]
+    earlier = [one for one, _ in answered[:-1]]
+    one_way = all(len(verdicts) == 1 for _, verdicts in answered)
+    return one_way and bool(earlier) and all(one.status == "stale" and reoffered(books, one) for one in earlier)
 
 
 def edited_sha256(edited: str) -> str:

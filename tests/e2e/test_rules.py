@@ -103,3 +103,11 @@ def test_a_list_that_is_not_the_databases_is_found() -> None:
     assert differing_lists(books, []) != []
     assert differing_lists(books, [{**row, "status": "pending"}]) != []
     assert differing_lists(Ledger([]), [row]) != []
+
+
+@pytest.mark.parametrize(("before", "wrong"), [("stale", False), ("superseded", True), ("unknown", True)])
+def test_yes_and_no_are_told_of_one_question_only_where_the_first_was_not_taken(before: str, wrong: bool) -> None:
+    no = replace(YES, verdict="reject")
+    books = Ledger([replace(ASKED, id="r0", status=before), replace(ASKED, version=2, decisions=(no,))])
+    effect = {**EFFECT, "reject": 1, "executed": 0, "skipped": 1}
+    assert ("was told yes and no" in "".join(wrong_effects(books, [effect]))) == wrong
