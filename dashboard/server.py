@@ -154,6 +154,7 @@ async def work(stop: asyncio.Event, *parts: Part) -> None:
                 group.create_task(listen(supervisor), name="listener"),
                 group.create_task(journal.watch(), name="journal"),
                 group.create_task(wal.keep_short(), name="wal"),
+                group.create_task(collect_now_and_then(), name="collector"),
                 *(group.create_task(_run(part, stop), name="part") for part in parts),
             ]
             await _until_stopped(stop, carrying)
@@ -209,6 +210,7 @@ def hold() -> int:
 
 
 COLLECT_AFTER = (50_000, 20, 50)  # objects made; each held stream keeps some hundred of them
+COLLECT_EVERY_S = 300.0
 
 
 def keep_what_is_loaded() -> None:
@@ -219,6 +221,16 @@ def keep_what_is_loaded() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
+
+
+async def collect_now_and_then() -> None:
+    """A full collection, until cancelled: what lived long and ends in a cycle (a socket, a client) waits for one.
+
+    By themselves there would be none for hours, and a page that came and went costs some kilobytes until then.
+    """
+    while True:
+        await asyncio.sleep(COLLECT_EVERY_S)
+        gc.collect()
 
 
 async def _hold() -> None:

@@ -115,7 +115,7 @@ class Matcher(Generic[T]):
         return [self._new(item, own_id)] if self.live else self._take(item, identity, own_id)
 
     def place(self) -> int:
-        """The ordinal of the next frame, where it is known to be a new one (`live`): as feed(), for a third."""
+        """The ordinal of the next frame, where that can only be a new one (`live`)."""
         self._next += 1
         return self._next - 1
 
