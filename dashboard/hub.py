@@ -2,12 +2,13 @@
 
 A room is flushed at once when it is idle, and under load every 8 ms. What is slow to render pauses longer between two
 flushes, for other rooms' sake, but never more than 25 ms.
-The layer's hints may be lost, so every room is looked at again every 10 s; who falls behind gets everything anew. A
-page asks for everything every few seconds, to be sure: no fault of ours keeps it wrong for longer.
+The layer's hints may be lost, so every room is looked at again every 10 s, each in its turn; who falls behind gets
+everything anew. A page asks for everything every few seconds, to be sure: no fault of ours keeps it wrong for longer.
 """
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass, field
@@ -79,6 +80,7 @@ class Audience:
     wanted: bool = False
     told: set[str] | None = None  # topics announced since the last flush; None: whatever there is
     owed: asyncio.TimerHandle | None = None
+    looking: asyncio.TimerHandle | None = None
     flushing: "asyncio.Task[None] | None" = None
     idle_from: float = 0.0
     rendering_s: float = 0.0  # of the flush under way
@@ -106,6 +108,7 @@ class Hub:
         self, admit: Admit, *, render: Render = offload.rendering.run, beat_s: float = BEAT_S, flush_s: float = FLUSH_S
     ) -> None:
         self._admit, self._render, self._beat_s, self._flush_s = admit, render, beat_s, flush_s
+        self._look_s = LOOK_AGAIN_BEATS * beat_s
         self._audiences: dict[Hashable, Audience] = {}
         self._watchers: dict[Watcher, set[Hashable]] = {}
         self._admitted: set[Hashable] = set()
@@ -137,6 +140,8 @@ class Hub:
         audience = self._audiences.get(name)
         if audience is None:
             audience = self._audiences[name] = Audience(make)
+            first_s = random.uniform(self._look_s / 2, self._look_s)  # noqa: S311 (so that rooms take turns)
+            audience.looking = asyncio.get_running_loop().call_later(first_s, self._look, name, audience)
         audience.put_behind([watcher])
         self._watchers[watcher].add(name)
         self._wake(name, audience)
@@ -149,6 +154,8 @@ class Hub:
         audience.remove(watcher)
         if audience.empty:
             del self._audiences[name]
+            if audience.looking is not None:
+                audience.looking.cancel()
 
     def leave(self, watcher: Watcher) -> None:
         """A socket is closed. The last one takes the hub's tasks with it."""
@@ -224,11 +231,16 @@ class Hub:
                 rested = started + max(min(LEAST_S, self._flush_s), 3 * audience.rendering_s)
                 audience.idle_from = min(rested, time.monotonic() + self._flush_s)
             if audience.room is not None and audience.room.owes and audience.owed is None:
-                audience.owed = asyncio.get_running_loop().call_later(OWED_S, self._look_again, name, audience)
+                audience.owed = asyncio.get_running_loop().call_later(OWED_S, self._ask_owed, name, audience)
 
-    def _look_again(self, name: Hashable, audience: Audience) -> None:
+    def _ask_owed(self, name: Hashable, audience: Audience) -> None:
         audience.owed = None
         self._wake(name, audience, (OWED,))
+
+    def _look(self, name: Hashable, audience: Audience) -> None:
+        """Whatever the hints say. All rooms at once would hold up everything else that is told."""
+        audience.looking = asyncio.get_running_loop().call_later(self._look_s, self._look, name, audience)
+        self._wake(name, audience, None)
 
     async def _render_and_send(self, audience: Audience) -> None:
         if audience.room is None:
@@ -302,17 +314,12 @@ class Hub:
             await layer.group_discard(announce.LIVE, channel)
 
     async def _beat(self) -> None:
-        count = 0
         while True:
             try:
                 await asyncio.wait_for(self._check_now.wait(), self._beat_s)
             except TimeoutError:
                 pass
             self._check_now.clear()
-            count += 1
-            if count % LOOK_AGAIN_BEATS == 0:
-                for name, audience in list(self._audiences.items()):
-                    self._wake(name, audience, None)
             try:
                 await self._check()
             except Exception as exc:  # the database is away: nobody is thrown out for that, nothing new is let through

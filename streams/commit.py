@@ -6,6 +6,7 @@ events. What costs something for every event is in _commit(), _stored() and _ins
 """
 
 import json
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -195,12 +196,17 @@ def _remarks(remarks: Sequence[Remark], new: Sequence[New], runs: Mapping[UUID, 
 # --- SQL ------------------------------------------------------------------------------------------------------------
 
 _COLUMNS = "run_id, seq, source, kind, ordinal, own_id, payload, sha256, marked, received_at"
-_INSERT_SQLITE = (
-    f"INSERT INTO streams_event ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
-    "ON CONFLICT DO NOTHING"
-)
+_ROW = f"({', '.join('?' * len(_COLUMNS.split(', ')))})"
+_ROWS_SQLITE = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)  # of one statement: any batch is a few of these
+_INSERTS_SQLITE = {
+    rows: f"INSERT INTO streams_event ({_COLUMNS}) VALUES {', '.join([_ROW] * rows)} ON CONFLICT DO NOTHING"  # noqa: S608
+    for rows in _ROWS_SQLITE
+}
 _COPY_POSTGRESQL = f"COPY streams_event ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
 _TYPES_POSTGRESQL = ["uuid", "int8", "varchar", "varchar", "int8", "text", "text", "varchar", "bool", "timestamptz"]
+
+
+_own = threading.local()  # synchronous: which connection was told so last, and what
 
 
 def _set_synchronous(*, full: bool) -> None:
@@ -208,8 +214,12 @@ def _set_synchronous(*, full: bool) -> None:
     if connection.vendor != "sqlite" or connection.in_atomic_block:
         return
     connection.ensure_connection()
+    raw, told = getattr(_own, "synchronous", (None, False))
+    if raw is connection.connection and told == full:
+        return
     with connection.wrap_database_errors:
         connection.connection.execute(f"PRAGMA synchronous={'FULL' if full else 'NORMAL'}")
+    _own.synchronous = connection.connection, full
 
 
 def _insert(new: Sequence[New]) -> None:
@@ -226,9 +236,13 @@ def _place(one: New) -> tuple[str, int]:
 
 
 def _insert_sqlite(new: Sequence[New]) -> int:
-    """Values of exactly the types that sqlite3 takes as they are: for any other it asks its adapters, each time."""
-    rows = [
-        (
+    """Many rows a statement: behind each step the interpreter's lock is let go, and with a busy loop that costs 5 ms.
+
+    Values are of exactly the types that sqlite3 takes as they are: for any other it asks its adapters, each time.
+    """
+    values: list[str | int | None] = []
+    for run, _, (_, seq, source, kind, payload, sha256, marked, received_at, _, ordinal, own_id) in new:
+        values += (
             run.key,
             seq,
             "house" if source is HOUSE else "provider",
@@ -241,9 +255,12 @@ def _insert_sqlite(new: Sequence[New]) -> int:
             # As Django's own adapter spells it, at a quarter of its price.
             received_at.astimezone(UTC).isoformat(" ")[: -len("+00:00")],
         )
-        for run, _, (_, seq, source, kind, payload, sha256, marked, received_at, _, ordinal, own_id) in new
-    ]
-    inserted: int = connection.connection.executemany(_INSERT_SQLITE, rows).rowcount
+    inserted, start, width = 0, 0, len(values) // len(new)
+    for rows in _ROWS_SQLITE:
+        while start + rows <= len(new):
+            part = values[start * width : (start + rows) * width]
+            inserted += connection.connection.execute(_INSERTS_SQLITE[rows], part).rowcount
+            start += rows
     return inserted
 
 

@@ -25,7 +25,8 @@ BATCH_ROWS = 1000
 BATCH_BYTES = 4 * 1024 * 1024
 ROOM_ROWS = 20_000  # what may wait; whoever brings more waits with it, and so does its provider
 ROOM_BYTES = 64 * 1024 * 1024
-PAUSE_S = 0.001  # between commits without a rest, so that the pages' writes get in
+UNBROKEN_S = 0.005  # so long the journal commits without a rest; then
+PAUSE_S = 0.001  # it pauses, so that the pages' writes get in
 AWAY_S = 1.0  # the longest wait before a database that is away is tried again
 ROW_BYTES = 300  # what a row costs besides its payload
 CLOSE_S = 4.0
@@ -219,12 +220,18 @@ class Journal:
     def _write(self) -> None:
         assert self._loop is not None
         assert self._ended is not None
+        unbroken_s = 0.0
         try:
             while (parcels := self._next()) is not None:
+                began = time.monotonic()
                 answers = self._store_in_line(parcels)
                 self._loop.call_soon_threadsafe(self._answer, answers)
-                if not self._parcels.empty():  # else waiting for the next one is pause enough
+                unbroken_s += time.monotonic() - began
+                if self._parcels.empty():  # waiting for the next one is pause enough
+                    unbroken_s = 0.0
+                elif unbroken_s >= UNBROKEN_S:
                     time.sleep(PAUSE_S)
+                    unbroken_s = 0.0
         except RuntimeError:
             if not self._loop.is_closed():
                 raise  # else nobody waits for answers any more

@@ -241,6 +241,22 @@ async def test_a_lost_hint_is_made_good_by_the_beat() -> None:
         await reader.until(lambda: "news 3" in reader.pieces)
 
 
+async def test_rooms_that_came_together_are_looked_at_one_after_the_other_and_no_more_once_they_are_left() -> None:
+    walls, reader = [Wall() for _ in range(20)], Reader()
+    async with hub(beat_s=60) as made:
+        await made.enter(reader)
+        for place, wall in enumerate(walls):
+            made.watch(reader, place, lambda wall=wall: wall)  # type: ignore[misc]
+        looks = [audience.looking for audience in made._audiences.values()]
+        now = asyncio.get_running_loop().time()
+        moments = sorted(look.when() - now for look in looks if look is not None)
+        assert len(moments) == 20
+        assert 59 <= moments[0] <= moments[-1] <= 120
+        assert moments[-1] - moments[0] > 20  # not all at once
+        made.leave(reader)
+        assert all(look is not None and look.cancelled() for look in looks)
+
+
 async def test_every_beat_is_a_sign_of_life() -> None:
     reader = Reader()
     async with hub(beat_s=0.01) as made:

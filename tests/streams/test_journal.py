@@ -60,6 +60,37 @@ def test_seqs_are_dense_per_run_in_commit_order() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("count", [1, 2, 511, 512, 513, 1000, 1023])  # a statement holds so many rows, or so many
+def test_a_batch_of_any_size_is_stored_whole_and_in_order(count: int) -> None:
+    runs = [held() for _ in range(3)]
+    told = [entry(runs[at % 3], f"{at}", own_id=f"id {at}" if at % 5 else "") for at in range(count)]
+    assert commit(told, ignore) == [at // 3 + 1 for at in range(count)]
+    for place, run in enumerate(runs):
+        assert payloads(run) == [f"{at}" for at in range(place, count, 3)]
+    assert commit([told[-1]], ignore) == [(count - 1) // 3 + 1 if (count - 1) % 5 else (count - 1) // 3 + 2]
+
+
+@pytest.mark.django_db
+@pytest.mark.one_engine
+def test_a_large_batch_takes_few_statements_on_sqlite() -> None:
+    """Around each step its driver lets go of the interpreter's lock, and waits for it again."""
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL's driver lets go of it while it waits for the server")
+    told = [entry(held(last_event_at=None), f"{at}") for at in range(300)]
+    connection.ensure_connection()
+    ran: list[str] = []
+    connection.connection.set_trace_callback(ran.append)
+    try:
+        commit(told, ignore)
+    finally:
+        connection.connection.set_trace_callback(None)
+    assert Event.objects.count() == 300
+    assert Run.objects.filter(last_event_at=None).count() == 0
+    words = [one.split()[0] for one in ran]
+    assert words == ["SAVEPOINT", "SELECT", *["INSERT"] * 4, "UPDATE", "RELEASE"]  # 256, 32, 8 and 4 rows
+
+
+@pytest.mark.django_db
 def test_rows_of_a_stale_epoch_are_dropped_and_the_others_stored() -> None:
     old, good = held(epoch=2), held()
     results = commit([entry(old, "late"), entry(good, "kept"), entry(old, "new owner", epoch=2)], ignore)

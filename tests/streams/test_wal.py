@@ -36,6 +36,42 @@ def test_a_reader_in_the_way_is_no_failure_and_neither_is_a_writer() -> None:
     assert logged == copied
 
 
+def test_what_a_first_copy_could_not_take_is_copied_by_a_second_so_that_the_log_begins_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copying, took = wal._copy, []
+    monkeypatch.setattr(wal, "LONG_PAGES", 1)
+    factories.run()
+    with sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT COUNT(*) FROM streams_run").fetchone()
+        factories.run()
+
+        def copied_beside_a_reader(how: str) -> tuple[int, int] | None:
+            if how == "FULL":
+                reader.execute("COMMIT")
+            took.append((how, copying(how)))
+            return took[-1][1]
+
+        monkeypatch.setattr(wal, "_copy", copied_beside_a_reader)
+        logged, copied = wal.copy()
+    reader.close()
+    assert [how for how, _ in took] == ["PASSIVE", "PASSIVE", "FULL"]
+    assert all(found is not None and found[0] > found[1] for _, found in took[:2])
+    assert logged == copied
+
+
+def test_somebody_who_writes_without_end_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wal, "LONG_PAGES", 1)
+    factories.run()
+    with sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        logged, copied = wal.copy()
+        writer.execute("COMMIT")
+    writer.close()
+    assert logged == copied > 1
+
+
 def test_no_connection_of_ours_copies_at_its_commits_before_that_is_needed() -> None:
     with connection.cursor() as cursor:
         assert cursor.execute("PRAGMA wal_autocheckpoint").fetchone() == (8_000,)
@@ -47,15 +83,17 @@ async def test_it_goes_on_where_a_copy_was_not_possible_and_ends_when_it_is_told
     copied, tries = asyncio.Event(), 0
     loop = asyncio.get_running_loop()
 
-    def copy() -> None:
+    def copy() -> tuple[int, int]:
         nonlocal tries
         tries += 1
         if tries == 1:
             raise OperationalError("database is locked")
         loop.call_soon_threadsafe(copied.set)
+        return 0, 0
 
     monkeypatch.setattr(wal, "copy", copy)
     monkeypatch.setattr(wal, "EVERY_S", 0.01)
+    monkeypatch.setattr(wal, "LEAST_S", 0.01)
     task = asyncio.create_task(wal.keep_short())
     async with asyncio.timeout(20):
         await copied.wait()
