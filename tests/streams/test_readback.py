@@ -364,6 +364,26 @@ async def test_what_somebody_wants_goes_before_what_is_only_routine() -> None:
     assert order == ["first", "start", "join", "look"]
 
 
+async def test_what_is_only_routine_comes_to_its_turn_however_many_join_their_streams() -> None:
+    """Streams that were lost together may come back for minutes, and a run must be read meanwhile."""
+    pace, account, order = Pace(), UUID(int=1), list[str]()
+
+    async def joins() -> None:
+        while "look" not in order:
+            async with pace.turn(account, per_s=200, urgency=Urgency.WANTED):
+                order.append("join")
+
+    async def looks() -> None:
+        async with pace.turn(account, per_s=200, urgency=Urgency.ROUTINE):
+            order.append("look")
+
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        for _ in range(10):
+            group.create_task(joins())
+        group.create_task(looks())
+    assert order.index("look") < 4 * (10 + 2)
+
+
 async def test_a_turn_that_nobody_waits_for_any_more_is_given_to_the_next() -> None:
     pace, account = Pace(), UUID(int=1)
     async with asyncio.timeout(20):
@@ -395,7 +415,7 @@ async def test_a_nudge_is_heeded_though_a_routine_look_waits_in_line() -> None:
         await until(lambda: len(seen.read_at) > 2)
         line = tools.pace._line(one.provider_id)
         line.rate.wait_s(asyncio.get_running_loop().time(), least_s=1000.0)
-        await until(lambda: line._waiting)
+        await until(lambda: line.waiting)
         count = len(seen.read_at)
         wished = holder._bell.heard
         assert wished is not None
@@ -418,7 +438,7 @@ async def test_an_old_nudge_does_not_make_a_new_holder_hurry() -> None:
         later = replace(tools, now=lambda: timezone.now() + timedelta(hours=1))
         await in_database(Event.objects.filter(run=one).update, received_at=timezone.now() - timedelta(hours=1))
         task = asyncio.create_task(hold(one, later))
-        await until(lambda: len(line._waiting) == 2)  # to join the stream, and to look
+        await until(lambda: line.waiting == 2)  # to join the stream, and to look
         assert len(seen.read_at) == count
         await end(task)
 
