@@ -57,6 +57,11 @@ def pieces(text: str) -> list[Piece]:
     return made
 
 
+def clean(text: str) -> bool:
+    """Whether no character of it could be marked, whatever stands before or behind it."""
+    return PLAIN.fullmatch(text) is not None or not any(_kind(char) for char in set(text))
+
+
 def count(text: str, *, most: int = 1_000) -> tuple[int, int]:
     """How many characters hide, and how many pretend; nobody counts further than `most`."""
     marks = [piece.mark for _, piece in islice(_marks(text), most)]

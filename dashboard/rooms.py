@@ -7,7 +7,7 @@ come or fell behind, and leaves what the others are still to be told untouched. 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 from uuid import UUID
 
 from django.template.loader import render_to_string
@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from approvals.models import ApprovalRequest
 from dashboard import missing, panels, runs, slip
 from dashboard.forms import InboxFilter
-from dashboard.timeline import Entry, Timeline
+from dashboard.timeline import TAIL, Entry, Timeline
 from streams import announce
 
 KEPT_ENTRIES = 150
@@ -149,6 +149,24 @@ class RequestRoom(Pieced):
         return made
 
 
+class Grown(NamedTuple):
+    """An entry whose text may grow: how long it was when it was told, and all else that the page shows of it."""
+
+    length: int
+    can_grow: bool
+    rest: tuple[object, ...]
+
+    @classmethod
+    def of(cls, entry: Entry) -> "Grown":
+        can = entry.what in ("text", "reasoning", "tool") and bool(entry.body) and entry.body.clean
+        looks = (entry.label, entry.role, entry.marked, entry.result_seq, entry.parts > 1, entry.body.missing > 0)
+        return cls(entry.body.length, can, looks)
+
+    def goes_on_as(self, now: "Grown") -> bool:
+        """Whether nothing but text behind its end came."""
+        return self.can_grow and now.can_grow and self.length < now.length and self.rest == now.rest
+
+
 @dataclass(slots=True)
 class RunRoom:
     """A run's timeline as it grows, its head and its stream's health.
@@ -165,6 +183,7 @@ class RunRoom:
     _panel: runs.Panel | None = None  # as it was read last
     _timeline: Timeline | None = None
     _untold: dict[tuple[int, int], Entry] = field(default_factory=dict)  # read, and not yet sent to those in step
+    _said: dict[str, "Grown"] = field(default_factory=dict)  # texts, as far as those in step have them
     _head: SafeString | str = ""  # as those in step have it; empty if somebody has another one
     _asked: Pieces = field(default_factory=dict)  # the entries that ask, as those in step have them
 
@@ -206,8 +225,21 @@ class RunRoom:
     def _texts(self, panel: runs.Panel, more: Iterable[SafeString] = ()) -> SafeString:
         """What was read and not yet told, but for what asks."""
         entries, self._untold = self._untold, {}
-        fresh = [entry_html(entry, panel) for _, entry in sorted(entries.items()) if entry.what != "ask"] + [*more]
+        fresh = [self._text(entry, panel) for _, entry in sorted(entries.items()) if entry.what != "ask"] + [*more]
+        if len(self._said) > 2 * KEPT_ENTRIES and self._timeline is not None:
+            kept = {entry.id for entry in self._timeline.entries}
+            self._said = {name: said for name, said in self._said.items() if name in kept}
         return feed(joined(fresh), seq=self._seq) if fresh else SafeString("")
+
+    def _text(self, entry: Entry, panel: runs.Panel) -> SafeString:
+        """An entry, or only what its text grew by since it was told."""
+        now = Grown.of(entry)
+        before = self._said.get(entry.id)
+        self._said[entry.id] = now
+        if before is None or not before.goes_on_as(now):
+            return entry_html(entry, panel)
+        more = entry.body.behind(before.length)
+        return entry_html(entry, panel) if more is None else grown_html(entry, before.length, more)
 
     def everything(self, after: int) -> str:
         told = self._look()
@@ -257,6 +289,24 @@ def head_html(told: runs.Panel) -> SafeString:
 
 def entry_html(entry: Entry, told: runs.Panel) -> SafeString:
     return render_to_string("dashboard/_entry.html", {"shown": runs.shown([entry], told.by_call)[0], "panel": told})
+
+
+def grown_html(entry: Entry, length: int, more: str) -> SafeString:
+    """What came behind so many characters of an entry's text. A page adds what it does not have, and asks for all where
+    something is missing in between; it counts code points, as we do."""
+    return format_html(
+        '<li id="e-{}" data-last="{}" data-from="{}" data-to="{}" data-keep="{}" '
+        'data-span="{}" data-caption="{}" data-cut="{}">{}</li>',
+        entry.id,
+        entry.last,
+        length,
+        entry.body.length,
+        TAIL if entry.body.missing else "",
+        entry.span,
+        entry.caption,
+        entry.body.cut,
+        more,
+    )
 
 
 def joined(parts: Iterable[SafeString]) -> SafeString:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from dashboard import hidden
+from dashboard.words import grouped
 from streams import jsontext
 from streams.events import Line
 from streams.models import Source
@@ -55,11 +57,13 @@ class Text:
     head: str = ""
     tail: str = ""
     missing: int = 0
+    clean: bool = True  # nothing in it could have to be marked
     _short: list[str] = field(default_factory=list)
     _chars: int = 0
 
     def add(self, part: str) -> None:
         self._chars += len(part)
+        self.clean = self.clean and hidden.clean(part)
         if self._chars <= BODY_MAX:
             self._short.append(part)
             return
@@ -72,8 +76,20 @@ class Text:
 
     def put(self, text: str) -> None:
         """This text instead of what stood here."""
-        self.head, self.tail, self.missing, self._short, self._chars = "", "", 0, [], 0
+        self.head, self.tail, self.missing, self.clean, self._short, self._chars = "", "", 0, True, [], 0
         self.add(text)
+
+    @property
+    def cut(self) -> str:
+        """What stands between head and tail instead of the rest."""
+        return f"{grouped(self.missing)} characters between" if self.missing else ""
+
+    def behind(self, length: int) -> str | None:
+        """What came behind its first so many characters; None where not all of that is kept."""
+        more = self._chars - length
+        if not self.missing:
+            return str(self)[length:]
+        return self.tail[-more:] if 0 < more <= TAIL else None
 
     def __bool__(self) -> bool:
         return bool(self._chars)
@@ -154,6 +170,14 @@ class Entry:
     @property
     def tone(self) -> str:
         return tone(self.label)
+
+    @property
+    def caption(self) -> str:
+        """How its text came together."""
+        joined = f"{grouped(self.parts)} parts joined" if self.parts > 1 else ""
+        if self.what == "tool":
+            return joined
+        return ", ".join(filter(None, ["Reasoning" if self.what == "reasoning" else "Text", joined]))
 
     @property
     def span(self) -> str:

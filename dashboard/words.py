@@ -19,6 +19,11 @@ class Word:
     sentence: str = ""
 
 
+def grouped(number: int) -> str:
+    """1 284, with a space that does not break."""
+    return f"{number:,}".replace(",", "\u00a0")
+
+
 S = RequestStatus
 REQUEST = {
     S.PENDING: Word("Pending", "clock", "", "Waits for a person."),

@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from dashboard import hidden, stream_health
 from dashboard.exhibit import Token
 from dashboard.reading import Part, Reading
-from dashboard.words import Word
+from dashboard.words import Word, grouped
 from streams import inert
 
 register = template.Library()
@@ -31,7 +31,7 @@ TIERS = {
     "tq": ("?", "Not known what came of it"),
 }
 DENSE = (
-    f"More than {hidden.MARKS_MAX:,} hidden or look-alike characters. ".replace(",", "\u00a0")
+    f"More than {grouped(hidden.MARKS_MAX)} hidden or look-alike characters. "
     + r"From here on each is written as \u and its number, and a backslash as \\."
 )
 DIAL = 18.85  # the length of the dial's ring, drawn with a radius of 3
@@ -272,7 +272,4 @@ def initials(name: str) -> str:
     return "".join(part[0] for part in parts[:2]).upper() or "?"
 
 
-@register.filter
-def grouped(number: int) -> str:
-    """1 284, with a space that does not break."""
-    return f"{number:,}".replace(",", "\u00a0")
+register.filter(grouped)

@@ -46,6 +46,7 @@
   let composing = false; // with an input method: replacing the field now would break the word
   const drafts = new Map(); // request -> what was typed, chosen and edited there
   const waitingForSelection = new Map();
+  const lacking = new Map(); // entries of which the page missed something -> the seq of what told it so
   const sources = new WeakMap(); // a piece in its place -> as it was told
 
   root.classList.add("js");
@@ -209,11 +210,18 @@
   function again() {
     // Nothing that went wrong on the way, here or there, may stand for longer than this.
     if (!id("live") || document.hidden || signedOut) return;
-    if (socket && unsure(AGAIN_MS) && now() - askedAt > 4000) {
-      askedAt = now();
-      send({ type: "again", seq: sure });
-    }
+    if (socket && (lacking.size || unsure(AGAIN_MS)) && now() - askedAt > 4000) ask();
     if (unsure(SURE_MS) && now() - polledAt > 1000 * POLL_S) poll();
+  }
+
+  function ask() {
+    askedAt = now();
+    send({ type: "again", seq: known() });
+  }
+
+  function known() {
+    // The page has everything up to here.
+    return Math.min(sure, ...Array.from(lacking.values(), (last) => last - 1));
   }
 
   function live() {
@@ -280,7 +288,7 @@
 
   function greet() {
     const timeline = id("timeline");
-    if (timeline) send({ type: "after", seq: Math.max(sure, Number(timeline.dataset.seq || 0)) });
+    if (timeline) send({ type: "after", seq: lacking.size ? known() : Math.max(sure, Number(timeline.dataset.seq || 0)) });
     const slip = id("slip");
     if (slip) send({ type: "watch", request: slip.dataset.request });
   }
@@ -290,7 +298,7 @@
     if (!part || (live() && !unsure(SURE_MS)) || signedOut || document.hidden) return;
     if (socket === null && now() - closedAt < 2000) return;
     const url = new URL(part.dataset.poll, location.href);
-    if (id("timeline")) url.searchParams.set("after", String(sure));
+    if (id("timeline")) url.searchParams.set("after", String(known()));
     const slip = id("slip");
     if (slip) url.searchParams.set("request", slip.dataset.request);
     const mine = ++polls;
@@ -361,9 +369,19 @@
       const here = all(`[id="${piece.id}"]`).find((one) => !feed.contains(one));
       if (here) {
         const selection = document.getSelection();
+        if (piece.dataset.to) {
+          grow(waitingForSelection.get(piece.id) || here, piece);
+          continue;
+        }
+        lacking.delete(piece.id);
         if (selection && !selection.isCollapsed && here.contains(selection.anchorNode)) waitingForSelection.set(piece.id, piece);
         else swapIn(here, piece);
       } else if (timeline && piece.id.startsWith("e-") && !("still" in timeline.dataset)) {
+        if (piece.dataset.to) {
+          missed(piece);
+          continue;
+        }
+        lacking.delete(piece.id);
         timeline.append(piece);
         grew = true;
       }
@@ -376,6 +394,36 @@
       if (id("no-events")) id("no-events").remove();
       if (end) window.scrollTo({ top: document.body.scrollHeight });
     }
+  }
+
+  function grow(here, piece) {
+    // What a text grew by: of it what is not there yet. Lengths are in code points, as the server counts them.
+    const { from, to, keep, span: place, caption, cut } = piece.dataset;
+    const text = here.querySelector("[data-chars]");
+    const had = Number(text?.dataset.chars || -1);
+    if (had >= Number(to)) return;
+    if (had < Number(from) || Boolean(text.querySelector(".cut")) !== Boolean(cut)) {
+      missed(piece);
+      return;
+    }
+    sources.delete(here);
+    text.dataset.chars = to;
+    const end = all("bdi", text).pop();
+    const words = Array.from(piece.textContent).slice(had - Number(from)).join("");
+    if (end.lastChild) end.lastChild.appendData(words);
+    else end.textContent = words;
+    const selection = document.getSelection();
+    const selected = selection && !selection.isCollapsed && end.contains(selection.anchorNode);
+    if (keep && !selected) end.textContent = Array.from(end.textContent).slice(-Number(keep)).join("");
+    write(here.querySelector(".when a"), place);
+    write(here.querySelector("[data-caption]"), caption);
+    write(text.querySelector(".cut"), cut);
+  }
+
+  function missed(piece) {
+    // The page never got what this goes on from: it is told anew, from here on whatever else was told meanwhile.
+    lacking.set(piece.id, Number(piece.dataset.last));
+    if (now() - askedAt > 1000) ask();
   }
 
   function swapIn(here, piece) {

@@ -1,25 +1,16 @@
 """A run's page while text comes: what is new is told at once, and nothing else is read for it."""
 
-import json
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
 from dashboard.rooms import OWED, RunRoom
-from streams import announce, events
-from streams.models import Event, Run, RunStatus
+from streams import announce
+from streams.models import Run, RunStatus
 from tests import factories
+from tests.dashboard.telling import tell
 
 pytestmark = [pytest.mark.django_db, pytest.mark.one_engine]
-
-
-def tell(run: Run, kind: str = "chunk", **payload: Any) -> None:
-    text = json.dumps(payload or {"content": "and so on. "})
-    seq = Event.objects.filter(run=run).count() + 1
-    Event.objects.create(
-        run=run, seq=seq, kind=kind, payload=text, sha256=events.sha256(text), received_at=timezone.now()
-    )
 
 
 def open_room() -> tuple[Run, RunRoom]:
