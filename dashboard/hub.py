@@ -123,6 +123,7 @@ class Hub:
         self._watchers.setdefault(watcher, set())
         self._admitted.add(watcher.key)
         if not self._tasks:
+            announce.listen(self.hear)
             self._hearing.clear()
             self._tasks = [
                 asyncio.create_task(self._listen(), name="hub listener"),
@@ -162,6 +163,7 @@ class Hub:
         for name in list(self._watchers.pop(watcher, ())):
             self.unwatch(watcher, name)
         if not self._watchers:
+            announce.unlisten(self.hear)
             for task in self._tasks:
                 task.cancel()
             self._tasks = []

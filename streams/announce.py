@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
+from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.db import transaction
 
 logger = logging.getLogger(__name__)
@@ -17,7 +18,11 @@ LIVE = "live"  # group of the hubs: live.changed with topics
 INBOX = "inbox"
 WAITING_MOST = 1000  # hints for a layer that does not take them: what comes then is lost, as any hint may be
 
+Hear = Callable[[Sequence[str]], None]
+Make = Callable[[], Coroutine[Any, Any, None]]
+
 _loop: asyncio.AbstractEventLoop | None = None
+_listening: "WeakKeyDictionary[asyncio.AbstractEventLoop, list[Hear]]" = WeakKeyDictionary()
 
 
 def use_loop(loop: asyncio.AbstractEventLoop | None) -> None:
@@ -43,8 +48,20 @@ def request_topic(request_id: UUID) -> str:
 
 def changed(*topics: str) -> None:
     """Tell the pages, once the surrounding transaction is committed, that these topics changed."""
-    message = {"type": "live.changed", "topics": sorted(set(topics))}
-    _after_commit(lambda: _layer().group_send(LIVE, message))
+    told = sorted(set(topics))
+    transaction.on_commit(lambda: _publish(lambda: _tell(told), lambda: _send(told)), robust=True)
+
+
+def listen(hear: Hear) -> None:
+    """Call it with the topics that changed, on the running loop, where no other process has to hear of them."""
+    _listening.setdefault(asyncio.get_running_loop(), []).append(hear)
+
+
+def unlisten(hear: Hear) -> None:
+    """Call it no longer. Called on the loop that listen() was called on."""
+    listening = _listening.get(asyncio.get_running_loop(), [])
+    if hear in listening:
+        listening.remove(hear)
 
 
 def stream_wake(run_id: UUID) -> None:
@@ -66,16 +83,31 @@ def _layer() -> Any:
     return get_channel_layer()  # type: ignore[no-untyped-call]
 
 
-def _after_commit(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    transaction.on_commit(lambda: _publish(make), robust=True)
+def _send(topics: Sequence[str]) -> Coroutine[Any, Any, None]:
+    sent: Coroutine[Any, Any, None] = _layer().group_send(LIVE, {"type": "live.changed", "topics": topics})
+    return sent
 
 
-def _publish(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def _tell(topics: Sequence[str]) -> None:
+    """On the loop. A layer that reaches nobody else is left out: it costs more than all else of a hint."""
+    listening = _listening.get(asyncio.get_running_loop())
+    if listening and type(_layer()) is InMemoryChannelLayer:
+        for hear in listening:
+            hear(topics)
+    else:
+        _spawn(lambda: _send(topics))
+
+
+def _after_commit(make: Make) -> None:
+    transaction.on_commit(lambda: _publish(lambda: _spawn(make), make), robust=True)
+
+
+def _publish(on_loop: Callable[[], None], make: Make) -> None:
     loop = _loop if _loop is not None and not _loop.is_closed() else _running_loop()
     if loop is None:  # a command: nobody else will turn a loop for us
         async_to_sync(_carry)(make)
     else:
-        loop.call_soon_threadsafe(_spawn, make)
+        loop.call_soon_threadsafe(on_loop)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -88,7 +120,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 _tasks: set[asyncio.Task[None]] = set()
 
 
-def _spawn(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def _spawn(make: Make) -> None:
     if len(_tasks) >= WAITING_MOST:
         return
     task = asyncio.get_running_loop().create_task(_carry(make))
@@ -96,7 +128,7 @@ def _spawn(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
     task.add_done_callback(_tasks.discard)
 
 
-async def _carry(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def _carry(make: Make) -> None:
     try:
         await make()
     except Exception as exc:  # a lost hint is allowed; whoever needs it looks at the rows

@@ -9,7 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -252,8 +252,7 @@ def _insert_sqlite(new: Sequence[New]) -> int:
             payload,
             sha256,
             1 if marked else 0,
-            # As Django's own adapter spells it, at a quarter of its price.
-            received_at.astimezone(UTC).isoformat(" ")[: -len("+00:00")],
+            progress.spelled(received_at),
         )
     inserted, start, width = 0, 0, len(values) // len(new)
     for rows in _ROWS_SQLITE:

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -147,9 +147,14 @@ def apply(new: Sequence[tuple[RunNow, "Entry"]]) -> Container[UUID]:
     return told.keys()
 
 
+def spelled(at: datetime) -> str:
+    """A moment as SQLite has it: as Django's own adapter spells it, at a quarter of its price."""
+    return at.astimezone(UTC).isoformat(" ")[: -len("+00:00")]
+
+
 def _touch(heard: Mapping[UUID, RunNow], told: Container[UUID]) -> None:
     """Date the runs' last event; at once where it had more than text to tell."""
-    adapt = connection.ops.adapt_datetimefield_value
+    adapt = spelled if connection.vendor == "sqlite" else connection.ops.adapt_datetimefield_value
     values = []
     for run_id in sorted([run_id for run_id, run in heard.items() if run.touchable or run_id in told]):
         at = heard[run_id].heard_at

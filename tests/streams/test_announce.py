@@ -1,13 +1,13 @@
 """Hints leave after the commit only, on the loop that was named, and may be lost without harm."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from channels.db import database_sync_to_async
-from channels.layers import get_channel_layer
+from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.db import transaction
 
 from streams import announce
@@ -89,3 +89,51 @@ async def test_a_layer_that_takes_nothing_does_not_make_hints_pile_up(monkeypatc
         announce._spawn(lambda: Hanging().send("", {}))
         await asyncio.sleep(0)
         assert taken == [4]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_who_listens_in_this_process_is_told_without_a_layer_that_reaches_nobody_else() -> None:
+    await layer().flush()
+    mine, heard = await layer().new_channel(), list[list[str]]()
+    await layer().group_add(announce.LIVE, mine)
+    told = asyncio.Event()
+
+    def hear(topics: Sequence[str]) -> None:
+        heard.append(list(topics))
+        told.set()
+
+    announce.use_loop(asyncio.get_running_loop())
+    announce.listen(hear)
+    try:
+        await database_sync_to_async(announce.changed)("run.b", "run.a")
+        async with asyncio.timeout(LIMIT_S):
+            await told.wait()
+        assert heard == [["run.a", "run.b"]]
+        assert not announce._tasks
+    finally:
+        announce.unlisten(hear)
+    async with asyncio.timeout(LIMIT_S):
+        await database_sync_to_async(announce.changed)("run.c")
+        assert (await layer().receive(mine))["topics"] == ["run.c"]
+    assert len(heard) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_another_layer_is_told_once_and_tells_us_with_all_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Shared(InMemoryChannelLayer):
+        """As Redis is: what is sent may have to reach other processes."""
+
+    shared: Any = Shared()  # type: ignore[no-untyped-call]
+    monkeypatch.setattr(announce, "_layer", lambda: shared)
+    mine, heard = await shared.new_channel(), list[Sequence[str]]()
+    await shared.group_add(announce.LIVE, mine)
+    announce.use_loop(asyncio.get_running_loop())
+    announce.listen(heard.append)
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            await database_sync_to_async(announce.changed)("run.a")
+            assert (await shared.receive(mine))["topics"] == ["run.a"]
+    finally:
+        announce.unlisten(heard.append)
+        announce._listening.clear()
+    assert heard == []
