@@ -74,15 +74,19 @@ class Log:
 
     def news(self, told: Collection[str] | None = None) -> str:
         first, self.upto = self.upto, self.count
-        html = "".join(self._piece(number) for number in range(first, self.upto))
+        html = self._pieces(first, self.upto)
         if html:
-            self.looks += 1
             self.loop.call_soon_threadsafe(self.told.set)
         return html
 
     def everything(self, after: int) -> str:
         self.loop.call_soon_threadsafe(self.told.set)
-        return "".join(self._piece(number) for number in range(after, self.count))
+        return self._pieces(after, self.count)
+
+    def _pieces(self, first: int, end: int) -> str:
+        # A look at what is rendered already is none.
+        self.looks += any(number not in self.made for number in range(first, end))
+        return "".join(self._piece(number) for number in range(first, end))
 
     def _piece(self, number: int) -> str:
         if number not in self.made:

@@ -23,6 +23,7 @@ from dashboard.bench.sockets import SocketClient, connect_all
 
 ACK_EVERY, ACK_S = 32, 5.0  # as a page does
 IN_TIME_S = 120
+LINE_MAX_BYTES = 16 * 1024 * 1024  # an answer has the moment of each message
 STALLED_MIB = 64
 MIB = 1024 * 1024
 NUMBER = re.compile(rb'data-n="(\d+)"')
@@ -186,7 +187,7 @@ async def server() -> AsyncIterator[Server]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "dashboard.bench.broadcast", stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE, limit=LINE_MAX_BYTES,
     )  # fmt: skip
     made = Server(process)
     try:
