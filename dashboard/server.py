@@ -211,6 +211,7 @@ def hold() -> int:
 
 COLLECT_AFTER = (50_000, 20, 50)  # objects made; each held stream keeps some hundred of them
 COLLECT_EVERY_S = 300.0
+COLLECT_SHARE = 1 / 2000  # of the time, at most: with 5,000 streams a full collection stops everything for 0.6 s
 
 
 def keep_what_is_loaded() -> None:
@@ -228,9 +229,12 @@ async def collect_now_and_then() -> None:
 
     By themselves there would be none for hours, and a page that came and went costs some kilobytes until then.
     """
+    took_s = 0.0
     while True:
-        await asyncio.sleep(COLLECT_EVERY_S)
+        await asyncio.sleep(max(COLLECT_EVERY_S, took_s / COLLECT_SHARE))
+        began = time.monotonic()
         gc.collect()
+        took_s = time.monotonic() - began
 
 
 async def _hold() -> None:
