@@ -292,8 +292,11 @@ def entry_html(entry: Entry, told: runs.Panel) -> SafeString:
 
 
 def grown_html(entry: Entry, length: int, more: str) -> SafeString:
-    """What came behind so many characters of an entry's text. A page adds what it does not have, and asks for all where
-    something is missing in between; it counts code points, as we do."""
+    """What came behind so many characters of an entry's text.
+
+    A page adds what it does not have, and asks for all where something is missing in between; it counts code points, as
+    we do.
+    """
     return format_html(
         '<li id="e-{}" data-last="{}" data-from="{}" data-to="{}" data-keep="{}" '
         'data-span="{}" data-caption="{}" data-cut="{}">{}</li>',

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
@@ -83,8 +84,14 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+SQLITE_LEAST = (3, 33)  # UPDATE ... FROM, and statements of more than 999 values
+
+
 def check_database() -> None:
-    """Keys, migrations, and that no other process would miss what an in-memory layer carries."""
+    """SQLite's version, keys, migrations, and that no other process would miss what an in-memory layer carries."""
+    if connection.vendor == "sqlite" and sqlite3.sqlite_version_info < SQLITE_LEAST:
+        least, found = ".".join(map(str, SQLITE_LEAST)), sqlite3.sqlite_version
+        raise CannotStart(f"this Python's SQLite is {found}, and {least} or newer is needed; or set DATABASE_URL")
     executor = MigrationExecutor(connection)
     missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if missing:

@@ -1,9 +1,10 @@
-"""Without Redis one process does everything: one that lives is an error, one that was killed is not."""
+"""What stops a start: an old SQLite; without Redis another process that lives. One that was killed does not."""
 
 from datetime import timedelta
 
 import pytest
 from django.conf import settings
+from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
@@ -44,6 +45,16 @@ def test_a_second_sign_of_life_stops_the_start(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr("time.sleep", live)
     with pytest.raises(server.CannotStart, match=r"^REDIS_URL: missing; (alive|another) runs too"):
         server.check_alone()
+
+
+def test_an_old_sqlite_stops_the_start_and_says_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL asks nothing of it")
+    server.check_database()
+    monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 32, 3))
+    monkeypatch.setattr("sqlite3.sqlite_version", "3.32.3")
+    with pytest.raises(server.CannotStart, match=r"^this Python's SQLite is 3\.32\.3, and 3\.33 or newer is needed"):
+        server.check_database()
 
 
 def test_nobody_is_waited_for_where_nobody_ran(monkeypatch: pytest.MonkeyPatch) -> None:
