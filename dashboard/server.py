@@ -1,7 +1,6 @@
 """What runs in one process: pages, listener, supervisor, journal, courier, herald; how it begins and ends in time."""
 
 import asyncio
-import gc
 import ipaddress
 import logging
 import os
@@ -21,6 +20,7 @@ from django.db.models.functions import Now
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from dashboard import memory
 from dashboard.wire import EXTENSION, Wire
 from streams import announce, offload, secrets, wal
 from streams.consumers import listen
@@ -161,7 +161,7 @@ async def work(stop: asyncio.Event, *parts: Part) -> None:
                 group.create_task(listen(supervisor), name="listener"),
                 group.create_task(journal.watch(), name="journal"),
                 group.create_task(wal.keep_short(), name="wal"),
-                group.create_task(collect_now_and_then(), name="collector"),
+                group.create_task(memory.collect_now_and_then(), name="collector"),
                 *(group.create_task(_run(part, stop), name="part") for part in parts),
             ]
             await _until_stopped(stop, carrying)
@@ -203,7 +203,7 @@ def hold() -> int:
     check_database()
     if not settings.EMBEDDED and not settings.REDIS_URL:
         raise CannotStart("REDIS_URL: missing; a holder of its own and the pages hear each other through Redis")
-    keep_what_is_loaded()
+    memory.prepare()
     try:
         asyncio.run(_hold())
     except Exception:
@@ -214,34 +214,6 @@ def hold() -> int:
         if lock is not None:
             lock.release()
     return 0
-
-
-COLLECT_AFTER = (50_000, 20, 50)  # objects made; each held stream keeps some hundred of them
-COLLECT_EVERY_S = 300.0
-COLLECT_SHARE = 1 / 2000  # of the time, at most: with 5,000 streams a full collection stops everything for 0.6 s
-
-
-def keep_what_is_loaded() -> None:
-    """No collection walks through all of Django again: that would stop the loop for tens of milliseconds each time.
-
-    And none comes so often that the objects of thousands of streams are walked through with every few events.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
-
-
-async def collect_now_and_then() -> None:
-    """A full collection, until cancelled: what lived long and ends in a cycle (a socket, a client) waits for one.
-
-    By themselves there would be none for hours, and a page that came and went costs some kilobytes until then.
-    """
-    took_s = 0.0
-    while True:
-        await asyncio.sleep(max(COLLECT_EVERY_S, took_s / COLLECT_SHARE))
-        began = time.monotonic()
-        gc.collect()
-        took_s = time.monotonic() - began
 
 
 async def _hold() -> None:
@@ -339,7 +311,7 @@ def serve(host: str, port: int, *, say: Callable[[str], None], parts: Callable[[
     else:
         endpoint = f"fd:fileno={listener.detach()}"
     server = Daphne(application, endpoint)
-    keep_what_is_loaded()
+    memory.prepare()
     stop = asyncio.Event()
 
     async def tell(stop: asyncio.Event) -> None:

@@ -21,6 +21,7 @@ from subprocess import PIPE, Popen
 from typing import Any, Protocol
 from uuid import uuid4
 
+from dashboard import memory
 from dashboard.bench.provider import N_AT, raise_file_limit
 
 TOGETHER = 64  # opened at once, as the product does at one provider
@@ -346,6 +347,5 @@ if __name__ == "__main__":
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dashboard.settings")
         django.setup()
     raise_file_limit()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)  # as the server does (keep_what_is_loaded); every way of holding gets it
+    memory.prepare()  # as the server does; every way of holding gets it
     asyncio.run(serve(*sys.argv[1:4]))
