@@ -113,6 +113,7 @@ class _RepeatedId(Exception):
 
 
 def _commit(entries: Sequence[Entry], project: Project, attempt: Attempt) -> list[Result]:
+    mere_text = True
     with transaction.atomic():
         runs = progress.read(entries)
         for run_id, now in runs.items():
@@ -138,14 +139,20 @@ def _commit(entries: Sequence[Entry], project: Project, attempt: Attempt) -> lis
             if stored.seq > run.last_seq:  # else an earlier try had been committed after all
                 new.append((run, entry, stored))
         if new:
-            _write(new, runs, project)
+            mere_text = _write(new, runs, project)
+    if mere_text:
+        progress.remember(runs)
     return results
 
 
-def _write(new: list[New], runs: Mapping[UUID, RunNow], project: Project) -> None:
+def _write(new: list[New], runs: Mapping[UUID, RunNow], project: Project) -> bool:
+    """Returns whether nothing came of these events but the events themselves, and dates."""
     _insert(new)
     fault("journal.inserted")
-    if remarks := project([stored for _, _, stored in new]):
+    changes = progress.changes()
+    remarks = project([stored for _, _, stored in new])
+    unmoved = progress.changes() == changes
+    if remarks:
         said = _remarks(remarks, new, runs)
         _insert(said)
         new += said
@@ -155,6 +162,7 @@ def _write(new: list[New], runs: Mapping[UUID, RunNow], project: Project) -> Non
     topics = [announce.run_topic(run_id) if run_id in told else announce.text_topic(run_id) for run_id in grown]
     announce.changed(*topics, *((announce.INBOX,) if told else ()))
     fault("journal.projected")
+    return unmoved and not told
 
 
 def _stored(entry: Entry, seq: int) -> Stored:

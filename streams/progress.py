@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 ID_CHARS = 255
 OUTCOME_CHARS = 60
 ERROR_CHARS = 2000
+KNOWN_RUNS = 20_000  # more are not remembered from batch to batch
 TOUCH_S = 1.0  # last_event_at may lag this far behind: one UPDATE a second and run instead of one an event
 
 PROVIDER, HOUSE = Source.PROVIDER, Source.HOUSE  # in Python 3.11 a member costs a call each time it is asked for
@@ -30,7 +32,7 @@ STILL = (RunStatus.CONNECTING, RunStatus.WAITING)  # from here any frame of the 
 STATUSES = {status.value: status for status in RunStatus}
 
 _COLUMNS = (
-    "{place}, lease.epoch, run.status, COALESCE(run.last_event_at < {cutoff}, TRUE), "
+    "{place}, lease.epoch, run.status, run.last_event_at, "
     "COALESCE((SELECT MAX(event.seq) FROM streams_event event WHERE event.run_id = lease.run_id), 0)"
 )
 _TABLES = (
@@ -38,12 +40,12 @@ _TABLES = (
 )
 # One row with all of it: behind each row the interpreter's lock is let go, which costs 5 ms beside a busy loop.
 _READ_SQLITE = (
-    f"SELECT json_group_array(json_array({_COLUMNS.format(place='asked.key', cutoff='%s')})) "  # noqa: S608
+    f"SELECT json_group_array(json_array({_COLUMNS.format(place='asked.key')})) "  # noqa: S608
     f"FROM {_TABLES.format(asked='(SELECT key, value AS run_id FROM json_each(%s)) asked')}"
 )
 # In one order, and shared: a takeover is an UPDATE, so it cannot slip in before our rows are committed.
 _READ_POSTGRESQL = (
-    f"SELECT {_COLUMNS.format(place='asked.place - 1', cutoff='%b::timestamptz')} "  # noqa: S608
+    f"SELECT {_COLUMNS.format(place='asked.place - 1')} "  # noqa: S608
     f"FROM {_TABLES.format(asked='unnest(%b::uuid[]) WITH ORDINALITY AS asked(run_id, place)')} "
     "ORDER BY lease.run_id FOR SHARE OF lease"
 )
@@ -66,35 +68,96 @@ class RunNow:
     epoch: int
     status: RunStatus
     last_seq: int  # the newest that is stored
-    touchable: bool  # its last event is dated so long ago that the date may have to be moved
+    dated_at: datetime | None  # of its last event, as the row says
     reached: RunStatus  # by what the batch tells
     next_seq: int
     ids: dict[str, tuple[int, str]] = field(default_factory=dict)  # own id -> (seq, hash), as far as they are known
     heard_at: datetime | None = None  # of the batch's newest event from the provider
 
 
+@dataclass(slots=True)
+class _Known:
+    """Runs as a batch left them. Good as long as nobody wrote since: neither through this connection nor another."""
+
+    connection: Any
+    version: int  # PRAGMA data_version, asked while nobody else could write
+    changes: int  # of rows, through this connection
+    runs: dict[UUID, RunNow]
+
+
+_own = threading.local()  # version: what this thread's batch began with; known: what is known from those before
+
+
 def read(entries: Sequence["Entry"]) -> dict[UUID, RunNow]:
     """The leases and runs of a batch; whoever takes a lease over waits until this transaction is done.
 
-    The rows come back with their place in the question: to read a UUID costs more than all else of a row. For the same
-    reason none is compared here, or asked for its hash more often than must be.
+    On SQLite only those are asked for that are not known from the batches before (`remember`).
     """
     run_ids = list({entry.run_id for entry in entries})
-    keys = [run_id.hex for run_id in run_ids]
-    cutoff = max([entry.received_at for entry in entries]) - timedelta(seconds=TOUCH_S)
     if connection.vendor == "postgresql":
-        # Not Django's own cursor, which would paste the values into the text.
-        with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-            rows = cursor.execute(_READ_POSTGRESQL, [cutoff, run_ids]).fetchall()
-    else:
-        with connection.cursor() as cursor:
-            cursor.execute(_READ_SQLITE, [connection.ops.adapt_datetimefield_value(cutoff), json.dumps(keys)])
-            rows = json.loads(cursor.fetchone()[0])
-    runs: dict[UUID, RunNow] = {}
-    for place, epoch, name, touchable, last_seq in rows:
-        run_id, status = run_ids[place], STATUSES[name]
-        runs[run_id] = RunNow(run_id, keys[place], epoch, status, last_seq, bool(touchable), status, last_seq + 1)
+        return _read_postgresql(run_ids)
+    known = _still_known()
+    missing = [run_id for run_id in run_ids if run_id not in known]
+    if missing:
+        known |= _read_sqlite(missing)
+    _own.runs = known
+    return {run_id: known[run_id] for run_id in run_ids if run_id in known}
+
+
+def _still_known() -> dict[UUID, RunNow]:
+    """What is known from the batches before, once: until remember() is called, nothing is. Inside the transaction."""
+    known: _Known | None = getattr(_own, "known", None)
+    raw = connection.connection
+    with connection.wrap_database_errors:
+        _own.version = raw.execute("PRAGMA data_version").fetchone()[0]
+    _own.known = None
+    if known is None or known.connection is not raw:
+        return {}
+    return known.runs if (known.version, known.changes) == (_own.version, raw.total_changes) else {}
+
+
+def remember(runs: Mapping[UUID, RunNow]) -> None:
+    """The batch that read these is committed, and stored mere text: they are where it left them.
+
+    SQLite tells in microseconds whether anybody wrote since, and lets nobody in between that question and the commit.
+    To ask for the leases again costs more than all else of an event that comes alone.
+    """
+    if connection.vendor != "sqlite" or connection.in_atomic_block or len(_own.runs) > KNOWN_RUNS:
+        return
+    for run in runs.values():
+        run.last_seq = max(run.last_seq, run.next_seq - 1)  # a repeat may have found more than it brought
+        run.heard_at = None
+        run.ids.clear()
+    _own.known = _Known(connection.connection, _own.version, connection.connection.total_changes, _own.runs)
+
+
+def changes() -> int:
+    """Rows changed through this connection so far; on PostgreSQL, where nothing is remembered, 0."""
+    return connection.connection.total_changes if connection.vendor == "sqlite" else 0
+
+
+def _read_sqlite(run_ids: Sequence[UUID]) -> dict[UUID, RunNow]:
+    keys = [run_id.hex for run_id in run_ids]
+    with connection.cursor() as cursor:
+        cursor.execute(_READ_SQLITE, [json.dumps(keys)])
+        rows = json.loads(cursor.fetchone()[0])
+    runs = {}
+    for place, epoch, status, dated, last_seq in rows:
+        dated_at = None if dated is None else datetime.fromisoformat(dated).replace(tzinfo=UTC)
+        runs[run_ids[place]] = _run_now(run_ids[place], keys[place], epoch, status, dated_at, last_seq)
     return runs
+
+
+def _read_postgresql(run_ids: Sequence[UUID]) -> dict[UUID, RunNow]:
+    # Not Django's own cursor, which would paste the values into the text.
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        rows = cursor.execute(_READ_POSTGRESQL, [run_ids]).fetchall()
+    return {run_ids[place]: _run_now(run_ids[place], run_ids[place].hex, *rest) for place, *rest in rows}
+
+
+def _run_now(run_id: UUID, key: str, epoch: int, name: str, dated_at: datetime | None, last_seq: int) -> RunNow:
+    status = STATUSES[name]
+    return RunNow(run_id, key, epoch, status, last_seq, dated_at, status, last_seq + 1)
 
 
 def wanted(status: RunStatus, entry: "Entry") -> tuple[RunStatus, Ended | None]:
@@ -156,8 +219,8 @@ def _touch(heard: Mapping[UUID, RunNow], told: Container[UUID]) -> None:
     """Date the runs' last event; at once where it had more than text to tell."""
     adapt = spelled if connection.vendor == "sqlite" else connection.ops.adapt_datetimefield_value
     values = []
-    for run_id in sorted([run_id for run_id, run in heard.items() if run.touchable or run_id in told]):
-        at = heard[run_id].heard_at
+    for run_id in sorted([run_id for run_id, run in heard.items() if run_id in told or _is_late(run)]):
+        at = heard[run_id].dated_at = heard[run_id].heard_at
         assert at is not None
         values.append((adapt(at), run_id.hex, adapt(at if run_id in told else at - timedelta(seconds=TOUCH_S))))
     if not values:
@@ -167,6 +230,11 @@ def _touch(heard: Mapping[UUID, RunNow], told: Container[UUID]) -> None:
             cursor.execute(_TOUCH_SQLITE, [json.dumps(values)])
         else:
             cursor.executemany(_TOUCH_POSTGRESQL, values)
+
+
+def _is_late(run: RunNow) -> bool:
+    assert run.heard_at is not None
+    return run.dated_at is None or run.dated_at < run.heard_at - timedelta(seconds=TOUCH_S)
 
 
 def _last_word(end: Ended | None) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def test_a_large_batch_takes_few_statements_on_sqlite() -> None:
     assert Event.objects.count() == 300
     assert Run.objects.filter(last_event_at=None).count() == 0
     words = [one.split()[0] for one in ran]
-    assert words == ["SAVEPOINT", "SELECT", *["INSERT"] * 4, "UPDATE", "RELEASE"]  # 256, 32, 8 and 4 rows
+    assert words == ["SAVEPOINT", "PRAGMA", "SELECT", *["INSERT"] * 4, "UPDATE", "RELEASE"]  # 256, 32, 8 and 4 rows
 
 
 @pytest.mark.django_db

@@ -1,0 +1,214 @@
+"""What a batch need not ask again on SQLite: leases and runs that nobody wrote to since the batch before."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from streams import commit as committing
+from streams import progress
+from streams.commit import Attempt, Entry, Remark, Stored, commit
+from streams.errors import StaleEpoch
+from streams.events import Paused
+from streams.models import Event, Lease, Run, RunStatus, Source
+from tests import factories
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_engine]
+
+
+@pytest.fixture(autouse=True)
+def sqlite() -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL cannot tell cheaply that nobody wrote: everything is read each time")
+
+
+@pytest.fixture
+def run() -> Run:
+    made = factories.run(status=RunStatus.STREAMING, last_event_at=timezone.now())
+    Lease.objects.create(run=made, owner="me", epoch=1, expires_at=timezone.now())
+    return made
+
+
+def text(run: Run, payload: str = "{}", **fields: Any) -> Entry:
+    fields = {"epoch": 1, "source": Source.PROVIDER, "kind": "chunk", "received_at": timezone.now(), **fields}
+    return Entry(run_id=run.pk, payload=payload, **fields)
+
+
+def ignore(stored: Sequence[Stored]) -> None:
+    pass
+
+
+def elsewhere(change: Callable[[], object]) -> None:
+    """Another connection commits it."""
+
+    def work() -> None:
+        change()
+        connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(20)
+
+
+@contextmanager
+def asked() -> Iterator[list[bool]]:
+    """Whether the leases were asked for, one entry a batch that did."""
+    connection.ensure_connection()
+    questions: list[bool] = []
+
+    def look(statement: str) -> None:
+        if "json_each" in statement and statement.startswith("SELECT"):
+            questions.append(True)
+
+    connection.connection.set_trace_callback(look)
+    try:
+        yield questions
+    finally:
+        connection.connection.set_trace_callback(None)
+
+
+def seqs(run: Run) -> list[int]:
+    return list(Event.objects.filter(run=run).order_by("seq").values_list("seq", flat=True))
+
+
+def test_batches_of_text_ask_once(run: Run) -> None:
+    with asked() as questions:
+        assert [commit([text(run), text(run)], ignore) for _ in range(3)] == [[1, 2], [3, 4], [5, 6]]
+    assert len(questions) == 1
+    assert seqs(run) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_that_was_not_in_the_batches_before_is_asked_for_alone(run: Run) -> None:
+    other = factories.run(status=RunStatus.STREAMING)
+    Lease.objects.create(run=other, owner="me", epoch=1, expires_at=timezone.now())
+    with asked() as questions:
+        commit([text(run)], ignore)
+        assert commit([text(run), text(other)], ignore) == [2, 1]
+        assert commit([text(other), text(run)], ignore) == [2, 3]
+    assert len(questions) == 2
+
+
+@pytest.mark.parametrize("by", [elsewhere, lambda change: change()], ids=["another connection", "this connection"])
+def test_a_lease_that_somebody_took_over_is_seen(run: Run, by: Callable[[Callable[[], object]], None]) -> None:
+    commit([text(run)], ignore)
+    by(lambda: Lease.objects.filter(run=run).update(epoch=2, owner="other"))
+    assert isinstance(commit([text(run)], ignore)[0], StaleEpoch)
+    assert seqs(run) == [1]
+
+
+@pytest.mark.parametrize("by", [elsewhere, lambda change: change()], ids=["another connection", "this connection"])
+def test_a_seq_that_somebody_used_is_seen(run: Run, by: Callable[[Callable[[], object]], None]) -> None:
+    commit([text(run)], ignore)
+    row = {"kind": "note", "payload": "{}", "sha256": "", "received_at": timezone.now(), "own_id": ""}
+    by(lambda: Event.objects.create(run=run, seq=2, source=Source.HOUSE, **row))
+    assert commit([text(run)], ignore) == [3]
+
+
+def test_a_run_that_is_gone_is_seen(run: Run) -> None:
+    commit([text(run)], ignore)
+    elsewhere(lambda: (Event.objects.filter(run=run).delete(), Lease.objects.filter(run=run).delete()))
+    assert isinstance(commit([text(run)], ignore)[0], StaleEpoch)
+
+
+def test_what_was_undone_is_not_remembered(run: Run) -> None:
+    commit([text(run)], ignore)
+    with transaction.atomic():
+        assert commit([text(run)], ignore) == [2]
+        transaction.set_rollback(True)
+    assert commit([text(run)], ignore) == [2]
+    assert seqs(run) == [1, 2]
+
+
+def test_a_batch_that_failed_leaves_nothing_known(run: Run) -> None:
+    commit([text(run)], ignore)
+
+    def fail(stored: Sequence[Stored]) -> None:
+        raise RuntimeError("the projector failed")
+
+    with pytest.raises(RuntimeError):
+        commit([text(run)], fail)
+    with asked() as questions:
+        assert commit([text(run)], ignore) == [2]
+    assert len(questions) == 1
+
+
+def test_a_batch_that_failed_before_it_wrote_leaves_nothing_known(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit([text(run)], ignore)
+    one, two = text(run, "a", own_id="7"), text(run, "b", own_id="8")
+    real = committing._stored
+
+    def fail(entry: Entry, seq: int) -> Stored:
+        if entry is two:
+            raise RuntimeError("a value that cannot be stored")
+        return real(entry, seq)
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(committing, "_stored", fail)
+        commit([one, two], ignore)
+    assert commit([two, one], ignore) == [2, 3]
+    assert seqs(run) == [1, 2, 3]
+
+
+def test_what_told_more_than_text_is_asked_for_again(run: Run) -> None:
+    commit([text(run)], ignore)
+    with asked() as questions:
+        assert commit([text(run, facts=(Paused(),))], ignore) == [2]
+        assert Run.objects.get(pk=run.pk).status == RunStatus.WAITING
+        assert commit([text(run)], ignore) == [3]
+    assert len(questions) == 1
+    assert Run.objects.get(pk=run.pk).status == RunStatus.STREAMING
+
+
+def test_a_projector_that_changed_something_leaves_nothing_known(run: Run) -> None:
+    def take_over(stored: Sequence[Stored]) -> None:
+        Lease.objects.filter(run=run).update(epoch=2)
+
+    commit([text(run)], take_over)
+    assert isinstance(commit([text(run)], ignore)[0], StaleEpoch)
+
+
+def test_remarks_take_their_seqs(run: Run) -> None:
+    said = [Remark(run.pk, "note", "said")]
+    assert commit([text(run)], lambda stored: said) == [1]
+    assert commit([text(run)], ignore) == [3]
+
+
+def test_a_repeat_after_a_commit_that_nobody_heard_of_goes_on_behind_it(run: Run) -> None:
+    attempt, told = Attempt(), [text(run), text(run)]
+    said = [Remark(run.pk, "note", "said")]
+    assert commit(told, lambda stored: said, attempt) == [1, 2]
+    assert commit(told, lambda stored: said, attempt) == [1, 2]
+    assert commit([text(run)], ignore) == [4]
+    assert seqs(run) == [1, 2, 3, 4]
+
+
+def test_an_id_that_came_in_an_earlier_batch_is_still_found(run: Run) -> None:
+    commit([text(run, "a", own_id="7")], ignore)
+    assert commit([text(run, "a", own_id="7"), text(run, "b", own_id="8")], ignore) == [1, 2]
+    assert commit([text(run, "a", own_id="7")], ignore) == [1]
+
+
+def test_the_date_of_the_last_event_lags_a_second_at_most(run: Run) -> None:
+    began = timezone.now() + timedelta(minutes=1)
+
+    def dated(after_s: float) -> datetime | None:
+        commit([text(run, received_at=began + timedelta(seconds=after_s))], ignore)
+        return Run.objects.get(pk=run.pk).last_event_at
+
+    assert dated(0.0) == began
+    assert dated(0.4) == began
+    assert dated(0.8) == began
+    assert dated(1.2) == began + timedelta(seconds=1.2)
+    assert dated(1.9) == began + timedelta(seconds=1.2)
+
+
+def test_more_runs_than_are_remembered_are_asked_for_each_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "KNOWN_RUNS", 0)
+    with asked() as questions:
+        assert [commit([text(run)], ignore) for _ in range(2)] == [[1], [2]]
+    assert len(questions) == 2
