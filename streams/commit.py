@@ -24,6 +24,7 @@ from streams.models import Checkpoint, Event, Source
 from streams.progress import RunNow
 
 KIND_CHARS = 100
+CACHE_KIB = 2000  # SQLite's own default, four times what our other connections have: each event goes into several places
 HOUSE = Source.HOUSE  # in Python 3.11 the member costs a call each time it is asked for by its class
 
 
@@ -226,6 +227,8 @@ def _set_synchronous(*, full: bool) -> None:
     if raw is connection.connection and told == full:
         return
     with connection.wrap_database_errors:
+        if raw is not connection.connection:
+            connection.connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         connection.connection.execute(f"PRAGMA synchronous={'FULL' if full else 'NORMAL'}")
     _own.synchronous = connection.connection, full
 
@@ -249,7 +252,10 @@ def _insert_sqlite(new: Sequence[New]) -> int:
     Values are of exactly the types that sqlite3 takes as they are: for any other it asks its adapters, each time.
     """
     values: list[str | int | None] = []
-    for run, _, (_, seq, source, kind, payload, sha256, marked, received_at, _, ordinal, own_id) in new:
+    moments = progress.spelled([stored.received_at for _, _, stored in new])
+    for at, (run, _, (_, seq, source, kind, payload, sha256, marked, _, _, ordinal, own_id)) in zip(
+        moments, new, strict=True
+    ):
         values += (
             run.key,
             seq,
@@ -260,7 +266,7 @@ def _insert_sqlite(new: Sequence[New]) -> int:
             payload,
             sha256,
             1 if marked else 0,
-            progress.spelled(received_at),
+            at,
         )
     inserted, start, width = 0, 0, len(values) // len(new)
     for rows in _ROWS_SQLITE:

@@ -299,6 +299,8 @@ def test_sqlite_commits_text_with_normal_and_questions_with_full_synchronous() -
     commit([entry(run, facts=(Asked("c", "t", "{}"),))], project)
     commit([entry(run)], project)
     assert seen == [1, 2, 1]
+    with connection.cursor() as cursor:
+        assert cursor.execute("PRAGMA cache_size").fetchone() == (-committing.CACHE_KIB,)
 
 
 # --- repeats and crashes, whatever the order ------------------------------------------------------------------------
