@@ -221,6 +221,7 @@ class Supervisor:
         if self._full:
             return
         now = asyncio.get_running_loop().time()
+        self._resting = {run: rest for run, rest in self._resting.items() if rest[0] > now - REST_MOST_S}
         skip = {run_id for run_id, (until, _) in self._resting.items() if until > now} | set(self._held)
         found = await holding.run(candidates.find, skip | self._scale.left_to_others(now), min(free, TAKE_AT_ONCE))
         wanted, most = (list(found), len(found)) if self._alone else self._scale.take(shares, found, now)
@@ -335,9 +336,6 @@ class Supervisor:
             asyncio.get_running_loop().time() + wait_s,
             min(2 * next_s, REST_MOST_S) if failed else REST_S,
         )
-        if len(self._resting) > 10_000:
-            now = asyncio.get_running_loop().time()
-            self._resting = {run: rest for run, rest in self._resting.items() if rest[0] > now}
 
     async def _cancel(self, run_ids: Iterable[UUID]) -> None:
         tasks = [self._held[run_id].task for run_id in run_ids if run_id in self._held]

@@ -77,6 +77,13 @@ def test_no_connection_of_ours_copies_at_its_commits_before_that_is_needed() -> 
         assert cursor.execute("PRAGMA wal_autocheckpoint").fetchone() == (8_000,)
 
 
+def test_a_connection_keeps_few_pages_of_its_own() -> None:
+    """There are a dozen of them: with SQLite's default each takes 2 MB in time."""
+    connection.close()
+    with connection.cursor() as cursor:
+        assert cursor.execute("PRAGMA cache_size").fetchone() == (-512,)
+
+
 async def test_it_goes_on_where_a_copy_was_not_possible_and_ends_when_it_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
