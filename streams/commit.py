@@ -1,13 +1,13 @@
 """One journal batch: events, what they mean for requests and runs, checkpoints, in one transaction.
 
-A function of (connection, batch): the journal's thread calls it, and tests do in their own. The only module with SQL of
-its own besides progress.py and leases.py, for the sake of speed: one read, one insert, one announcement, however many
-events. What costs something for every event is in _commit(), _stored() and _insert(); the rest is once a run or batch.
+A function of (connection, batch): the journal's thread calls it, and tests do in their own. SQL of its own, as in
+standing.py and progress.py, is for the sake of speed: one read, one insert, one announcement, however many events. What
+costs something for every event is in _commit(), _stored() and _insert(); the rest is once a run or batch.
 """
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -16,15 +16,17 @@ from uuid import UUID
 import psycopg
 from django.db import connection, transaction
 
-from streams import announce, events, progress
+from streams import announce, events, progress, standing
 from streams.errors import StaleEpoch
 from streams.events import Fact
 from streams.faults import fault
 from streams.models import Checkpoint, Event, Source
-from streams.progress import RunNow
+from streams.standing import RunNow
 
 KIND_CHARS = 100
-CACHE_KIB = 2000  # SQLite's own default, four times what our other connections have: each event goes into several places
+CACHE_KIB = (
+    2000  # SQLite's own default, four times what our other connections have: each event goes into several places
+)
 HOUSE = Source.HOUSE  # in Python 3.11 the member costs a call each time it is asked for by its class
 
 
@@ -102,10 +104,13 @@ def commit(entries: Sequence[Entry], project: Project, attempt: Attempt | None =
     """
     attempt = attempt if attempt is not None else Attempt()
     _set_synchronous(full=is_durable(entries))
+    first = not attempt.last_seqs
     try:
         return _commit(entries, project, attempt)
-    except _RepeatedId:
+    except _RepeatedId:  # so nothing of it was stored
         attempt.looks_up_ids = True
+        if first:
+            attempt.last_seqs.clear()
         return _commit(entries, project, attempt)
 
 
@@ -114,9 +119,9 @@ class _RepeatedId(Exception):
 
 
 def _commit(entries: Sequence[Entry], project: Project, attempt: Attempt) -> list[Result]:
-    mere_text = True
+    moved: Collection[UUID] | None = ()
     with transaction.atomic():
-        runs = progress.read(entries)
+        runs = standing.read(entries)
         for run_id, now in runs.items():
             now.next_seq = attempt.last_seqs.setdefault(run_id, now.last_seq) + 1
         if attempt.looks_up_ids:
@@ -140,19 +145,19 @@ def _commit(entries: Sequence[Entry], project: Project, attempt: Attempt) -> lis
             if stored.seq > run.last_seq:  # else an earlier try had been committed after all
                 new.append((run, entry, stored))
         if new:
-            mere_text = _write(new, runs, project)
-    if mere_text:
-        progress.remember(runs)
+            moved = _write(new, runs, project)
+    if moved is not None:
+        standing.remember(runs, moved=moved)
     return results
 
 
-def _write(new: list[New], runs: Mapping[UUID, RunNow], project: Project) -> bool:
-    """Returns whether nothing came of these events but the events themselves, and dates."""
+def _write(new: list[New], runs: Mapping[UUID, RunNow], project: Project) -> Collection[UUID] | None:
+    """Returns the runs that had more than text to tell; None where any run may be another now."""
     _insert(new)
     fault("journal.inserted")
-    changes = progress.changes()
+    changes = standing.changes()
     remarks = project([stored for _, _, stored in new])
-    unmoved = progress.changes() == changes
+    untouched = standing.changes() == changes
     if remarks:
         said = _remarks(remarks, new, runs)
         _insert(said)
@@ -163,7 +168,7 @@ def _write(new: list[New], runs: Mapping[UUID, RunNow], project: Project) -> boo
     topics = [announce.run_topic(run_id) if run_id in told else announce.text_topic(run_id) for run_id in grown]
     announce.changed(*topics, *((announce.INBOX,) if told else ()))
     fault("journal.projected")
-    return unmoved and not told
+    return told if untouched else None
 
 
 def _stored(entry: Entry, seq: int) -> Stored:

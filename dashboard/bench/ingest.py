@@ -6,7 +6,6 @@ in order, its text exact.
 """
 
 import asyncio
-import gc
 import itertools
 import json
 import os
@@ -29,6 +28,7 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from approvals import requests
+from dashboard import memory
 from dashboard.bench import stores
 from dashboard.bench.rows import Row, judged, repeated, seconds
 from streams import announce, events, wal
@@ -65,15 +65,23 @@ class Streams:
         Lease.objects.bulk_create(Lease(run=run, owner="bench", epoch=1, expires_at=until) for run in made)
         self.ids = [run.pk for run in made]
         self.seqs = dict.fromkeys(self.ids, 0)
+        self.epoch = 1
 
     def next(self, run_id: UUID) -> int:
         self.seqs[run_id] += 1
         return self.seqs[run_id]
 
+    def entry(self, run_id: UUID, seq: int, *, durable: bool = False) -> Entry:
+        """An event as its holder hands it over."""
+        now = datetime.now(UTC)
+        return Entry(
+            run_id, self.epoch, Source.PROVIDER, "TOOL_CALL_ARGS", payload(seq), now, ordinal=seq, durable=durable
+        )
+
     def entries(self, count: int) -> list[Entry]:
         """The next events of the runs in turn, as holders hand them over."""
         runs = itertools.cycle(self.ids)
-        return [entry(run_id, self.next(run_id)) for run_id in itertools.islice(runs, count)]
+        return [self.entry(run_id, self.next(run_id)) for run_id in itertools.islice(runs, count)]
 
     def rows(self, count: int) -> list[Values]:
         """The same as values of COLUMNS."""
@@ -88,17 +96,20 @@ class Streams:
             by_executemany(for_sqlite(rows))
             self.seqs[run_id] = last
 
+    def empty(self) -> None:
+        """Away with all events. Under an epoch nobody but its owner changes them, so the next is another owner's."""
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM streams_event" if connection.vendor == "sqlite" else "TRUNCATE streams_event")
+        self.seqs = dict.fromkeys(self.ids, 0)
+        self.epoch += 1
+        Lease.objects.filter(run__in=self.ids).update(epoch=self.epoch)
+
     def check(self) -> None:
         """Every event is there, once, in order, and its text is what was sent."""
         for run_id, last in self.seqs.items():
             stored = Event.objects.filter(run=run_id).order_by("seq").values_list("seq", "ordinal", "payload")
             if list(stored) != [(seq, seq, payload(seq)) for seq in range(1, last + 1)]:
                 raise RuntimeError(f"run {run_id}: an event was lost, doubled, reordered or changed")
-
-
-def entry(run_id: UUID, seq: int, *, durable: bool = False) -> Entry:
-    now = datetime.now(UTC)
-    return Entry(run_id, 1, Source.PROVIDER, "TOOL_CALL_ARGS", payload(seq), now, ordinal=seq, durable=durable)
 
 
 def values(run_id: UUID, seq: int) -> Values:
@@ -131,7 +142,7 @@ async def by_journal(streams: Streams, count: int) -> None:
 
     async def produce(run_id: UUID) -> None:
         for seq in range(1, count // len(streams.ids) + 1):
-            await journal.append([entry(run_id, seq)])
+            await journal.append([streams.entry(run_id, seq)])
         streams.seqs[run_id] = seq
 
     async with journalling() as journal:
@@ -210,9 +221,7 @@ def timed(streams: Streams, side: Side) -> float:
     """What a side stored is read again, then the table is emptied: each begins with the same pages."""
     taken_s = seconds(side(streams))
     streams.check()
-    with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM streams_event" if connection.vendor == "sqlite" else "TRUNCATE streams_event")
-    streams.seqs = dict.fromkeys(streams.ids, 0)
+    streams.empty()
     return taken_s
 
 
@@ -276,7 +285,9 @@ async def pace(streams: Streams, count: int, store: Callable[[UUID, int], Awaita
 
 async def pace_journal(streams: Streams, count: int, *, durable: bool) -> list[float]:
     async with journalling() as journal:
-        return await pace(streams, count, lambda run_id, seq: journal.append([entry(run_id, seq, durable=durable)]))
+        return await pace(
+            streams, count, lambda run_id, seq: journal.append([streams.entry(run_id, seq, durable=durable)])
+        )
 
 
 async def pace_saves(streams: Streams, count: int) -> list[float]:
@@ -375,8 +386,7 @@ def tell(*, quick: bool) -> None:
 
 def measure(quick: bool) -> Iterator[Row]:
     rounds, count, turns, sizes = (2, 2_000, 2, (10_000, 20_000)) if quick else (7, 20_000, 8, (10**4, 10**5, 10**6))
-    gc.collect()
-    gc.freeze()  # as the server does: else either side pays for walks through all of Django
+    memory.prepare()  # as the server does: else either side pays for walks through all of Django
     with stores.sqlite() as folder:
         yield from repeated(
             [

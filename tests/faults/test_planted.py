@@ -17,7 +17,7 @@ from approvals import audit, courier, decisions, lifecycle, outbox, requests, se
 from approvals.courier import Courier
 from approvals.models import ApprovalRequest
 from approvals.sending import Answered
-from streams import progress
+from streams import standing
 from streams.errors import StaleEpoch
 from streams.holder import Holder, Tools
 from streams.journal import Entry, Journal
@@ -80,7 +80,7 @@ class AnyEpoch(int):
 
 
 def no_epoch_is_asked_for(patch: Patch) -> None:
-    real = progress.read
+    real = standing.read
 
     def read(entries: Any) -> Any:
         found = real(entries)
@@ -88,7 +88,7 @@ def no_epoch_is_asked_for(patch: Patch) -> None:
             run.epoch = AnyEpoch(run.epoch)
         return found
 
-    patch.setattr(progress, "read", read)
+    patch.setattr(standing, "read", read)
 
 
 def entries_changed(patch: Patch, change: Callable[[list[Entry]], list[Entry]]) -> None:

@@ -1,4 +1,4 @@
-"""What a batch need not ask again on SQLite: leases and runs that nobody wrote to since the batch before."""
+"""What a batch need not ask again: where runs stand that nobody wrote to since the batch before."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -11,20 +11,20 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from streams import commit as committing
-from streams import progress
+from streams import standing
 from streams.commit import Attempt, Entry, Remark, Stored, commit
 from streams.errors import StaleEpoch
 from streams.events import Paused
 from streams.models import Event, Lease, Run, RunStatus, Source
 from tests import factories
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_engine]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def sqlite() -> None:
     if connection.vendor != "sqlite":
-        pytest.skip("PostgreSQL cannot tell cheaply that nobody wrote: everything is read each time")
+        pytest.skip("on PostgreSQL lease and status are read each time")
 
 
 @pytest.fixture
@@ -76,6 +76,8 @@ def seqs(run: Run) -> list[int]:
     return list(Event.objects.filter(run=run).order_by("seq").values_list("seq", flat=True))
 
 
+@pytest.mark.one_engine
+@pytest.mark.usefixtures("sqlite")
 def test_batches_of_text_ask_once(run: Run) -> None:
     with asked() as questions:
         assert [commit([text(run), text(run)], ignore) for _ in range(3)] == [[1, 2], [3, 4], [5, 6]]
@@ -83,6 +85,8 @@ def test_batches_of_text_ask_once(run: Run) -> None:
     assert seqs(run) == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.one_engine
+@pytest.mark.usefixtures("sqlite")
 def test_a_run_that_was_not_in_the_batches_before_is_asked_for_alone(run: Run) -> None:
     other = factories.run(status=RunStatus.STREAMING)
     Lease.objects.create(run=other, owner="me", epoch=1, expires_at=timezone.now())
@@ -102,11 +106,41 @@ def test_a_lease_that_somebody_took_over_is_seen(run: Run, by: Callable[[Callabl
 
 
 @pytest.mark.parametrize("by", [elsewhere, lambda change: change()], ids=["another connection", "this connection"])
+@pytest.mark.one_engine
+@pytest.mark.usefixtures("sqlite")
 def test_a_seq_that_somebody_used_is_seen(run: Run, by: Callable[[Callable[[], object]], None]) -> None:
     commit([text(run)], ignore)
     row = {"kind": "note", "payload": "{}", "sha256": "", "received_at": timezone.now(), "own_id": ""}
     by(lambda: Event.objects.create(run=run, seq=2, source=Source.HOUSE, **row))
     assert commit([text(run)], ignore) == [3]
+
+
+def test_a_run_that_somebody_moved_is_seen(run: Run) -> None:
+    commit([text(run)], ignore)
+    elsewhere(lambda: Run.objects.filter(pk=run.pk).update(status=RunStatus.WAITING))
+    commit([text(run)], ignore)
+    assert Run.objects.get(pk=run.pk).status == RunStatus.STREAMING
+
+
+def test_the_next_owner_goes_on_behind_what_another_stored(run: Run) -> None:
+    commit([text(run)], ignore)
+
+    def take_over() -> None:
+        Lease.objects.filter(run=run).update(epoch=2, owner="other")
+        assert commit([text(run, epoch=2), text(run, epoch=2)], ignore) == [2, 3]
+        Lease.objects.filter(run=run).update(epoch=3, owner="me")
+
+    elsewhere(take_over)
+    assert commit([text(run, epoch=3)], ignore) == [4]
+    assert seqs(run) == [1, 2, 3, 4]
+
+
+def test_events_that_another_stored_under_our_epoch_cost_a_second_try(run: Run) -> None:
+    """Nobody does; but nothing would be lost by it."""
+    commit([text(run)], ignore)
+    elsewhere(lambda: commit([text(run)], ignore))
+    assert commit([text(run)], ignore) == [3]
+    assert seqs(run) == [1, 2, 3]
 
 
 def test_a_run_that_is_gone_is_seen(run: Run) -> None:
@@ -124,6 +158,8 @@ def test_what_was_undone_is_not_remembered(run: Run) -> None:
     assert seqs(run) == [1, 2]
 
 
+@pytest.mark.one_engine
+@pytest.mark.usefixtures("sqlite")
 def test_a_batch_that_failed_leaves_nothing_known(run: Run) -> None:
     commit([text(run)], ignore)
 
@@ -154,6 +190,8 @@ def test_a_batch_that_failed_before_it_wrote_leaves_nothing_known(run: Run, monk
     assert seqs(run) == [1, 2, 3]
 
 
+@pytest.mark.one_engine
+@pytest.mark.usefixtures("sqlite")
 def test_what_told_more_than_text_is_asked_for_again(run: Run) -> None:
     commit([text(run)], ignore)
     with asked() as questions:
@@ -207,8 +245,10 @@ def test_the_date_of_the_last_event_lags_a_second_at_most(run: Run) -> None:
     assert dated(1.9) == began + timedelta(seconds=1.2)
 
 
+@pytest.mark.one_engine
+@pytest.mark.usefixtures("sqlite")
 def test_more_runs_than_are_remembered_are_asked_for_each_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "KNOWN_RUNS", 0)
+    monkeypatch.setattr(standing, "KNOWN_RUNS", 0)
     with asked() as questions:
         assert [commit([text(run)], ignore) for _ in range(2)] == [[1], [2]]
     assert len(questions) == 2
