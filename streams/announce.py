@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -20,9 +22,13 @@ WAITING_MOST = 1000  # hints for a layer that does not take them: what comes the
 
 Hear = Callable[[Sequence[str]], None]
 Make = Callable[[], Coroutine[Any, Any, None]]
+OnLoop = Callable[[], None]
 
 _loop: asyncio.AbstractEventLoop | None = None
 _listening: "WeakKeyDictionary[asyncio.AbstractEventLoop, list[Hear]]" = WeakKeyDictionary()
+
+
+_own = threading.local()  # gathering: what this thread announced, while somebody gathers it
 
 
 def use_loop(loop: asyncio.AbstractEventLoop | None) -> None:
@@ -64,6 +70,16 @@ def unlisten(hear: Hear) -> None:
         listening.remove(hear)
 
 
+@contextmanager
+def gathered() -> Iterator[list[OnLoop]]:
+    """Leave what this thread announces meanwhile to the caller, who wakes the loop anyway: to be called there."""
+    _own.gathering = gathering = list[OnLoop]()
+    try:
+        yield gathering
+    finally:
+        _own.gathering = None
+
+
 def stream_wake(run_id: UUID) -> None:
     """A run has something to hold."""
     _after_commit(lambda: _layer().send(STREAMS, {"type": "stream.wake", "run_id": str(run_id)}))
@@ -102,7 +118,10 @@ def _after_commit(make: Make) -> None:
     transaction.on_commit(lambda: _publish(lambda: _spawn(make), make), robust=True)
 
 
-def _publish(on_loop: Callable[[], None], make: Make) -> None:
+def _publish(on_loop: OnLoop, make: Make) -> None:
+    if (gathering := getattr(_own, "gathering", None)) is not None:
+        gathering.append(on_loop)
+        return
     loop = _loop if _loop is not None and not _loop.is_closed() else _running_loop()
     if loop is None:  # a command: nobody else will turn a loop for us
         async_to_sync(_carry)(make)

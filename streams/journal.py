@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, connection
 
+from streams import announce
 from streams.commit import Attempt, Entry, Project, Remark, Result, Stored, commit
 from streams.errors import NotStored, StaleEpoch
 from streams.faults import fault
@@ -195,8 +196,8 @@ class Journal:
         self._bytes -= size_bytes
         self._grant()
 
-    def _answer(self, answers: Sequence[tuple[_Parcel, Outcome]]) -> None:
-        """On the loop: tell whoever waits, once a batch."""
+    def _answer(self, answers: Sequence[tuple[_Parcel, Outcome]], hints: Sequence[Callable[[], None]]) -> None:
+        """On the loop: tell whoever waits, and the pages, once a batch. To wake the loop costs as much as an insert."""
         assert self._loop is not None
         self._answered_at = self._loop.time()
         self._lag_s = max(self._lag_s, self._answered_at - answers[0][0].at)
@@ -214,6 +215,8 @@ class Journal:
                     parcel.line.on_failure()
             else:
                 parcel.stored.set_result(outcome)
+        for hint in hints:
+            hint()
 
     # -- the thread
 
@@ -224,8 +227,9 @@ class Journal:
         try:
             while (parcels := self._next()) is not None:
                 began = time.monotonic()
-                answers = self._store_in_line(parcels)
-                self._loop.call_soon_threadsafe(self._answer, answers)
+                with announce.gathered() as hints:
+                    answers = self._store_in_line(parcels)
+                self._loop.call_soon_threadsafe(self._answer, answers, hints)
                 unbroken_s += time.monotonic() - began
                 if self._parcels.empty():  # waiting for the next one is pause enough
                     unbroken_s = 0.0

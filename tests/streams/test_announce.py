@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -43,6 +44,30 @@ async def test_a_hint_leaves_with_the_commit_on_the_named_loop() -> None:
         heard = await layer().receive(mine)
         assert heard == {"type": "live.changed", "topics": [announce.INBOX, f"run.{run_id.hex}"]}
         assert await layer().receive(announce.STREAMS) == {"type": "stream.wake", "run_id": str(run_id)}
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_whoever_wakes_the_loop_anyway_takes_the_hints_along() -> None:
+    async with asyncio.timeout(LIMIT_S):
+        await layer().flush()
+        announce.use_loop(asyncio.get_running_loop())
+        mine = await layer().new_channel()
+        await layer().group_add(announce.LIVE, mine)
+
+        def write(topic: str, *, fails: bool = False) -> list[announce.OnLoop]:
+            with announce.gathered() as hints, suppress(ZeroDivisionError), transaction.atomic():
+                announce.changed(topic)
+                assert not hints
+                if fails:
+                    raise ZeroDivisionError
+            return hints
+
+        assert await database_sync_to_async(write)("undone", fails=True) == []
+        (hint,) = await database_sync_to_async(write)("gathered")
+        await database_sync_to_async(announce.changed)("at once")  # gathered no longer
+        assert (await layer().receive(mine))["topics"] == ["at once"]
+        hint()
+        assert (await layer().receive(mine))["topics"] == ["gathered"]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -571,9 +571,9 @@ async def test_an_append_that_is_cancelled_while_its_answer_comes_does_not_wait_
         journal.start()
         answer, answered = journal._answer, asyncio.Event()
 
-        def cancel_first(answers: Any) -> None:
+        def cancel_first(answers: Any, hints: Any) -> None:
             task.cancel()
-            answer(answers)
+            answer(answers, hints)
             answered.set()
 
         journal._answer = cancel_first  # type: ignore[method-assign]
