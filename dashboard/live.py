@@ -35,6 +35,7 @@ UNSEEN_FRAMES = 64  # sent and not acknowledged: then the page gets everything l
 SILENT_S = 20.0  # something sent and nothing acknowledged
 NO_SUCH = 4404
 COME_AGAIN = 1012  # "service restart": the page connects anew and is told what it missed
+GREETS_S = 1.0  # a run's page says at once what it has; who does not is sent everything
 LIFE_S = 45 * 60  # Daphne ends a socket after an hour with 1000, after which no page comes back by itself
 
 Key = tuple[str, int]  # session key, user id
@@ -79,6 +80,7 @@ class PageSocket(AsyncWebsocketConsumer):
         self._request: UUID | None = None
         self._age: asyncio.TimerHandle | None = None
         self._ending: asyncio.Task[None] | None = None
+        self._greeting: asyncio.TimerHandle | None = None  # of a run's page: until it says what it has
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
@@ -242,14 +244,24 @@ class RunSocket(PageSocket):
         if not await sync_to_async(_sees_run)(self.scope["user"], self._run_id):
             await self.shut(NO_SUCH)
             return
-        self._watch()
+        self._greeting = asyncio.get_running_loop().call_later(GREETS_S, self._watch)
 
     async def go_on(self, seq: int) -> None:
         self.after = seq
         self._watch()
 
     def _watch(self) -> None:
+        self._stop_waiting()
         self.hub.watch(self, ("run", self._run_id), partial(RunRoom.of, self._run_id))
+
+    def _left(self) -> None:
+        self._stop_waiting()
+        super()._left()
+
+    def _stop_waiting(self) -> None:
+        if self._greeting is not None:
+            self._greeting.cancel()
+            self._greeting = None
 
 
 def _sees_run(user: User, run_id: UUID) -> bool:

@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple, Protocol
 from uuid import UUID
 
 from django.template.loader import render_to_string
-from django.utils.html import format_html, format_html_join
+from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString
 
 from approvals.models import ApprovalRequest
@@ -121,8 +121,8 @@ class InboxRoom(Pieced):
         return made
 
     def join(self, pieces: Pieces) -> SafeString:
-        states = joined(html for name, html in pieces.items() if name not in PLACED)
-        return joined([*(html for name, html in pieces.items() if name in PLACED), feed(states) if states else states])
+        states = [html for name, html in pieces.items() if name not in PLACED]
+        return joined([*(html for name, html in pieces.items() if name in PLACED), *(feed(states) if states else [])])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -200,7 +200,7 @@ class RunRoom:
             return self._all_news()
         self.owes = self.owes or bool(self._untold)
         head = self._new_head(panel) if self.owes and OWED in told else []
-        return joined([*head, self._texts(panel)])
+        return joined([*head, *self._texts(panel)])
 
     def _all_news(self) -> str:
         panel = self._look()
@@ -208,7 +208,7 @@ class RunRoom:
         asked = {entry.id: entry_html(entry, panel) for entry in kept if entry.what == "ask"}
         changed = [html for first, html in asked.items() if self._asked.get(first) != html]
         self._asked, self._uneven = asked, False
-        return joined([*self._new_head(panel), self._texts(panel, changed)])
+        return joined([*self._new_head(panel), *self._texts(panel, changed)])
 
     def _look(self) -> runs.Panel:
         self._panel = runs.panel(panels.whole(), self.run_id)
@@ -222,14 +222,14 @@ class RunRoom:
         self._head = head
         return [head] if head != before else []
 
-    def _texts(self, panel: runs.Panel, more: Iterable[SafeString] = ()) -> SafeString:
+    def _texts(self, panel: runs.Panel, more: Iterable[SafeString] = ()) -> list[SafeString]:
         """What was read and not yet told, but for what asks."""
         entries, self._untold = self._untold, {}
         fresh = [self._text(entry, panel) for _, entry in sorted(entries.items()) if entry.what != "ask"] + [*more]
         if len(self._said) > 2 * KEPT_ENTRIES and self._timeline is not None:
             kept = {entry.id for entry in self._timeline.entries}
             self._said = {name: said for name, said in self._said.items() if name in kept}
-        return feed(joined(fresh), seq=self._seq) if fresh else SafeString("")
+        return feed(fresh, seq=self._seq) if fresh else []
 
     def _text(self, entry: Entry, panel: runs.Panel) -> SafeString:
         """An entry, or only what its text grew by since it was told."""
@@ -246,7 +246,7 @@ class RunRoom:
         kept = self._catch_up(told)
         wanted = [entry for entry in kept if max(entry.last, entry.result_seq or 0) > after or entry.what == "ask"]
         missed = self._start if self._start > after + 1 else 0  # more came than is kept
-        entries = joined(entry_html(one, told) for one in wanted)
+        entries = [entry_html(one, told) for one in wanted]
         head = head_html(told)
         if head != self._head:
             self._head, self._uneven = "", True
@@ -255,7 +255,7 @@ class RunRoom:
                 self._asked.pop(entry.id, None)
                 self._uneven = True
         self.owes = self.owes or self._uneven
-        return joined([head, feed(entries, seq=self._seq, missed=missed)])
+        return joined([head, *feed(entries, seq=self._seq, missed=missed)])
 
     @property
     def _seq(self) -> int:
@@ -314,17 +314,18 @@ def grown_html(entry: Entry, length: int, more: str) -> SafeString:
 
 def joined(parts: Iterable[SafeString]) -> SafeString:
     """Rendered parts, one after the other."""
-    return format_html_join("", "{}", ((part,) for part in parts))
+    return SafeString("".join([conditional_escape(part) for part in parts]))
 
 
-def feed(pieces: SafeString, *, seq: int | None = None, missed: int = 0) -> SafeString:
+def feed(pieces: Iterable[SafeString], *, seq: int | None = None, missed: int = 0) -> list[SafeString]:
     """Pieces that the page puts in their places: an id that is there is replaced, a new one goes to the end.
 
-    `missed`: nothing before this seq is told. A page that has not got so far loads itself again.
+    `missed`: nothing before this seq is told. A page that has not got so far loads itself again. In parts, to be joined
+    once with whatever else there is: together they can be a megabyte.
     """
-    return format_html(
-        '<div id="feed" hidden hx-swap-oob="true" data-seq="{}"{}>{}</div>',
+    begin = format_html(
+        '<div id="feed" hidden hx-swap-oob="true" data-seq="{}"{}>',
         "" if seq is None else seq,
         format_html(' data-missed="{}"', missed) if missed else "",
-        pieces,
     )
+    return [begin, *pieces, SafeString("</div>")]

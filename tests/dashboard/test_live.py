@@ -187,6 +187,19 @@ async def test_after_a_reconnect_a_run_tells_what_was_missed() -> None:
         assert 'id="e-2"' not in frame
 
 
+async def test_a_page_that_says_what_it_has_is_not_told_everything_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "GREETS_S", 60.0)  # a machine that is slow must not take it for silent
+    client = await sync_to_async(lambda: sign_in(make_user()))()
+    run = await sync_to_async(factories.run)()
+    for name in ("one", "two", "three"):
+        await sync_to_async(store)(run, "tool_executing", {"tool_name": name, "tool_input": {}})
+    async with opened(client, f"/ws/runs/{run.pk}/") as socket:
+        await socket.say(type="after", seq=2)
+        frame = await socket.until('id="feed"')
+        assert 'id="e-3"' in frame
+        assert 'id="e-2"' not in frame
+
+
 async def test_a_page_is_only_told_to_load_again_when_too_much_came() -> None:
     client = await sync_to_async(lambda: sign_in(make_user()))()
     run = await sync_to_async(factories.run)()
