@@ -17,7 +17,7 @@ from streams.sse import Decoder, Frame
 from tests.long_form import examples
 from tests.streams import tapes
 from tests.streams.agui_frames import KEY, RUN, agui, begin, called, ev, finished, paused, started
-from tests.streams.test_agui_dialects import ADK_CALL, CASES, HEX, Case, langgraph
+from tests.streams.dialect_cases import ADK_CALL, CASES, HEX, Case, langgraph
 
 FUZZ = settings(max_examples=examples(250), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PAUSES = [name for name in tapes.ALL if "run1" in name and len(tapes.raw(name)) < 25_000]
