@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 from streams import announce, events, progress, standing
 from streams.errors import StaleEpoch
@@ -225,25 +225,27 @@ _own = threading.local()  # synchronous: which connection was told so last, and 
 
 def _set_synchronous(*, full: bool) -> None:
     """SQLite only, and not possible inside a transaction."""
-    if connection.vendor != "sqlite" or connection.in_atomic_block:
+    db = connections[DEFAULT_DB_ALIAS]
+    if db.vendor != "sqlite" or db.in_atomic_block:
         return
-    connection.ensure_connection()
+    db.ensure_connection()
     raw, told = getattr(_own, "synchronous", (None, False))
-    if raw is connection.connection and told == full:
+    if raw is db.connection and told == full:
         return
-    with connection.wrap_database_errors:
-        if raw is not connection.connection:
-            connection.connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-        connection.connection.execute(f"PRAGMA synchronous={'FULL' if full else 'NORMAL'}")
-    _own.synchronous = connection.connection, full
+    with db.wrap_database_errors:
+        if raw is not db.connection:
+            db.connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        db.connection.execute(f"PRAGMA synchronous={'FULL' if full else 'NORMAL'}")
+    _own.synchronous = db.connection, full
 
 
 def _insert(new: Sequence[New]) -> None:
     """Insert, or raise _RepeatedId where some rows were there."""
-    insert = _insert_sqlite if connection.vendor == "sqlite" else _insert_postgresql
-    with connection.wrap_database_errors:
+    db = connections[DEFAULT_DB_ALIAS]
+    insert = _insert_sqlite if db.vendor == "sqlite" else _insert_postgresql
+    with db.wrap_database_errors:
         # By run and seq, as three of the table's indexes are: neighbours share pages, which are then visited once.
-        if insert(sorted(new, key=_place)) != len(new):
+        if insert(db.connection, sorted(new, key=_place)) != len(new):
             raise _RepeatedId
 
 
@@ -251,7 +253,7 @@ def _place(one: New) -> tuple[str, int]:
     return one[0].key, one[2].seq
 
 
-def _insert_sqlite(new: Sequence[New]) -> int:
+def _insert_sqlite(raw: Any, new: Sequence[New]) -> int:
     """Many rows a statement: behind each step the interpreter's lock is let go, and with a busy loop that costs 5 ms.
 
     Values are of exactly the types that sqlite3 takes as they are: for any other it asks its adapters, each time.
@@ -277,15 +279,15 @@ def _insert_sqlite(new: Sequence[New]) -> int:
     for rows in _ROWS_SQLITE:
         while start + rows <= len(new):
             part = values[start * width : (start + rows) * width]
-            inserted += connection.connection.execute(_INSERTS_SQLITE[rows], part).rowcount
+            inserted += raw.execute(_INSERTS_SQLITE[rows], part).rowcount
             start += rows
     return inserted
 
 
-def _insert_postgresql(new: Sequence[New]) -> int:
+def _insert_postgresql(raw: Any, new: Sequence[New]) -> int:
     """COPY knows no ON CONFLICT, and needs none: a repeated id has to undo the transaction anyway."""
     try:
-        with psycopg.Cursor(connection.connection) as cursor:  # Django's own has no binary COPY
+        with psycopg.Cursor(raw) as cursor:  # Django's own has no binary COPY
             with cursor.copy(_COPY_POSTGRESQL) as copy:
                 copy.set_types(_TYPES_POSTGRESQL)
                 for _, _, (run_id, seq, source, kind, payload, sha256, marked, at, _, ordinal, own_id) in new:

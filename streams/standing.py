@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import psycopg
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from streams.models import RunStatus
 
@@ -30,7 +30,7 @@ _JOINED = "JOIN streams_lease lease ON lease.run_id = asked.run_id JOIN streams_
 # One row with all of it: behind each row the interpreter's lock is let go, which costs 5 ms beside a busy loop.
 _READ_SQLITE = (
     f"SELECT json_group_array(json_array(asked.key, lease.epoch, run.status, run.last_event_at, {_NEWEST})) "  # noqa: S608
-    f"FROM (SELECT key, value AS run_id FROM json_each(%s)) asked {_JOINED}"
+    f"FROM (SELECT key, value AS run_id FROM json_each(?)) asked {_JOINED}"
 )
 # In one order, and shared: a takeover is an UPDATE, so it cannot slip in before our rows are committed.
 _READ_POSTGRESQL = (
@@ -80,17 +80,20 @@ def read(entries: Sequence["Entry"]) -> Runs:
 
     A UUID is costly to read, to compare and to hash, so rows come back with their place in the question.
     """
+    db = connections[DEFAULT_DB_ALIAS]  # django.db.connection finds it anew for each attribute
     run_ids = list({entry.run_id for entry in entries})
     known: _Known | None = getattr(_own, "known", None)
     _own.known = None  # until remember() says so: this batch may fail
-    if connection.vendor == "postgresql":
-        return _read_postgresql(run_ids, known.runs if known is not None else {})
-    return _read_sqlite(run_ids, _if_nobody_wrote(known))
+    with db.wrap_database_errors:
+        if db.vendor == "postgresql":
+            return _read_postgresql(db.connection, run_ids, known.runs if known is not None else {})
+        return _read_sqlite(db.connection, run_ids, _if_nobody_wrote(db.connection, known))
 
 
 def remember(runs: Mapping[UUID, RunNow], *, moved: Collection[UUID]) -> None:
     """The batch that read these is committed: they are where it left them, but for those that it moved."""
-    if connection.in_atomic_block or len(_own.read) > KNOWN_RUNS:
+    db = connections[DEFAULT_DB_ALIAS]
+    if db.in_atomic_block or len(_own.read) > KNOWN_RUNS:
         return
     for run in runs.values():
         run.last_seq = max(run.last_seq, run.next_seq - 1)  # a repeat may have found more than it brought
@@ -98,36 +101,34 @@ def remember(runs: Mapping[UUID, RunNow], *, moved: Collection[UUID]) -> None:
         run.ids.clear()
     for run_id in moved:
         _own.read.pop(run_id, None)
-    _own.known = _Known(_own.read)
-    if connection.vendor == "sqlite":
-        _own.known.connection, _own.known.version, _own.known.changes = connection.connection, _own.version, changes()
+    sqlite = db.vendor == "sqlite"
+    _own.known = (
+        _Known(_own.read, db.connection, _own.version, db.connection.total_changes) if sqlite else _Known(_own.read)
+    )
 
 
 def changes() -> int:
     """Rows changed through this connection so far. 0 on PostgreSQL, where nobody has to know."""
-    changed: int = connection.connection.total_changes if connection.vendor == "sqlite" else 0
+    db = connections[DEFAULT_DB_ALIAS]
+    changed: int = db.connection.total_changes if db.vendor == "sqlite" else 0
     return changed
 
 
-def _if_nobody_wrote(known: _Known | None) -> Runs:
+def _if_nobody_wrote(raw: Any, known: _Known | None) -> Runs:
     """Neither through another connection nor through this one."""
-    raw = connection.connection
-    with connection.wrap_database_errors:
-        _own.version = raw.execute("PRAGMA data_version").fetchone()[0]
+    _own.version = raw.execute("PRAGMA data_version").fetchone()[0]
     if known is None or known.connection is not raw:
         return {}
     return known.runs if (known.version, known.changes) == (_own.version, raw.total_changes) else {}
 
 
-def _read_sqlite(run_ids: Sequence[UUID], known: Runs) -> Runs:
+def _read_sqlite(raw: Any, run_ids: Sequence[UUID], known: Runs) -> Runs:
     runs = {run_id: run for run_id in run_ids if (run := known.get(run_id)) is not None}
     if len(runs) < len(run_ids):
         missing = [run_id for run_id in run_ids if run_id not in runs]
         keys = [run_id.hex for run_id in missing]
-        with connection.cursor() as cursor:
-            cursor.execute(_READ_SQLITE, [json.dumps(keys)])
-            rows = json.loads(cursor.fetchone()[0])
-        for place, epoch, status, dated, last_seq in rows:
+        (rows,) = raw.execute(_READ_SQLITE, [json.dumps(keys)]).fetchone()
+        for place, epoch, status, dated, last_seq in json.loads(rows):
             dated_at = None if dated is None else datetime.fromisoformat(dated).replace(tzinfo=UTC)
             run_id = missing[place]
             known[run_id] = runs[run_id] = _run_now(run_id, keys[place], epoch, status, dated_at, last_seq)
@@ -135,10 +136,10 @@ def _read_sqlite(run_ids: Sequence[UUID], known: Runs) -> Runs:
     return runs
 
 
-def _read_postgresql(run_ids: Sequence[UUID], known: Runs) -> Runs:
+def _read_postgresql(raw: Any, run_ids: Sequence[UUID], known: Runs) -> Runs:
     epochs = [run.epoch if (run := known.get(run_id)) is not None else _UNKNOWN for run_id in run_ids]
     # Not Django's own cursor, which would paste the values into the text.
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+    with psycopg.Cursor(raw) as cursor:
         rows = cursor.execute(_READ_POSTGRESQL, [run_ids, epochs]).fetchall()
     runs: Runs = {}
     for place, epoch, status, dated_at, last_seq in rows:
