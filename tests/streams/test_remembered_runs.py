@@ -2,13 +2,16 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from streams import commit as committing
 from streams import standing
@@ -17,6 +20,8 @@ from streams.errors import StaleEpoch
 from streams.events import Paused
 from streams.models import Event, Lease, Run, RunStatus, Source
 from tests import factories
+from tests.long_form import examples
+from tests.streams.test_journal import Told
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -252,3 +257,67 @@ def test_more_runs_than_are_remembered_are_asked_for_each_time(run: Run, monkeyp
     with asked() as questions:
         assert [commit([text(run)], ignore) for _ in range(2)] == [[1], [2]]
     assert len(questions) == 2
+
+
+# --- whatever comes in between --------------------------------------------------------------------------------------
+
+EVENTS = st.lists(
+    st.tuples(st.sampled_from([0, 0, 1]), st.sampled_from(["", "id 1", "id 2"]), st.sampled_from(["a", "b", "paused"])),
+    min_size=1,
+    max_size=4,
+)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["ours", "ours", "ours", "undone", "taken over", "moved"]), EVENTS),
+    min_size=2,
+    max_size=8,
+)
+
+
+def _extend(found: list[Any], make: Callable[[], list[Any]]) -> None:
+    found += make()
+
+
+@settings(max_examples=examples(90), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(STEPS)
+def test_what_is_remembered_is_what_would_be_read(steps: list[tuple[str, list[tuple[int, str, str]]]]) -> None:
+    runs, told, epoch = [factories.run(status=RunStatus.STREAMING) for _ in range(2)], [Told(), Told()], 1
+    for one in runs:
+        Lease.objects.create(run=one, owner="me", epoch=1, expires_at=timezone.now())
+
+    def store(batch: list[tuple[int, str, str]], project: Any = ignore) -> list[Any]:
+        entries = [
+            text(runs[at], payload, own_id=own_id, epoch=epoch, facts=(Paused(),) if payload == "paused" else ())
+            for at, own_id, payload in batch
+        ]
+        return list(commit(entries, project))
+
+    def fail(stored: Sequence[Stored]) -> None:
+        raise ZeroDivisionError
+
+    for what, batch in steps:
+        if what == "undone":
+            with suppress(ZeroDivisionError):
+                store([(at, "", payload) for at, _, payload in batch], fail)
+            continue
+        if what == "moved":
+            elsewhere(lambda: Run.objects.filter(pk=runs[0].pk).update(status=RunStatus.WAITING))
+            continue
+        before = [len(one.rows) for one in told]
+        expected = [told[at].hear(own_id, payload) for at, own_id, payload in batch]
+        if what == "ours":
+            assert store(batch) == expected
+        else:
+            found: list[Any] = []
+            epoch += 1
+            elsewhere(partial(Lease.objects.update, epoch=epoch, owner="another"))
+            elsewhere(partial(_extend, found, partial(store, batch)))
+            epoch += 1
+            elsewhere(partial(Lease.objects.update, epoch=epoch, owner="me"))
+            assert found == expected
+        for at in {at for at, _, _ in batch}:
+            stored = [payload for place, _, payload in batch if place == at]
+            if what == "ours" and all(payload != "paused" for payload in stored) and len(told[at].rows) > before[at]:
+                assert Run.objects.get(pk=runs[at].pk).status == RunStatus.STREAMING
+    for run, model in zip(runs, told, strict=True):
+        rows = Event.objects.filter(run=run).order_by("seq").values_list("seq", "payload", "own_id")
+        assert list(rows) == [(seq, *row) for seq, row in enumerate(model.rows, 1)]
