@@ -19,9 +19,9 @@ from streams.commit import Attempt, Entry, Remark, Stored, commit
 from streams.errors import StaleEpoch
 from streams.events import Paused
 from streams.models import Event, Lease, Run, RunStatus, Source
-from tests import factories
 from tests.long_form import examples
-from tests.streams.test_journal import Told
+from tests.streams.test_journal import Told, held, ignore
+from tests.streams.test_journal import entry as text
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,18 +34,7 @@ def sqlite() -> None:
 
 @pytest.fixture
 def run() -> Run:
-    made = factories.run(status=RunStatus.STREAMING, last_event_at=timezone.now())
-    Lease.objects.create(run=made, owner="me", epoch=1, expires_at=timezone.now())
-    return made
-
-
-def text(run: Run, payload: str = "{}", **fields: Any) -> Entry:
-    fields = {"epoch": 1, "source": Source.PROVIDER, "kind": "chunk", "received_at": timezone.now(), **fields}
-    return Entry(run_id=run.pk, payload=payload, **fields)
-
-
-def ignore(stored: Sequence[Stored]) -> None:
-    pass
+    return held(status=RunStatus.STREAMING, last_event_at=timezone.now())
 
 
 def elsewhere(change: Callable[[], object]) -> None:
@@ -93,8 +82,7 @@ def test_batches_of_text_ask_once(run: Run) -> None:
 @pytest.mark.one_engine
 @pytest.mark.usefixtures("sqlite")
 def test_a_run_that_was_not_in_the_batches_before_is_asked_for_alone(run: Run) -> None:
-    other = factories.run(status=RunStatus.STREAMING)
-    Lease.objects.create(run=other, owner="me", epoch=1, expires_at=timezone.now())
+    other = held(status=RunStatus.STREAMING)
     with asked() as questions:
         commit([text(run)], ignore)
         assert commit([text(run), text(other)], ignore) == [2, 1]
@@ -280,9 +268,7 @@ def _extend(found: list[Any], make: Callable[[], list[Any]]) -> None:
 @settings(max_examples=examples(90), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS)
 def test_what_is_remembered_is_what_would_be_read(steps: list[tuple[str, list[tuple[int, str, str]]]]) -> None:
-    runs, told, epoch = [factories.run(status=RunStatus.STREAMING) for _ in range(2)], [Told(), Told()], 1
-    for one in runs:
-        Lease.objects.create(run=one, owner="me", epoch=1, expires_at=timezone.now())
+    runs, told, epoch = [held(status=RunStatus.STREAMING) for _ in range(2)], [Told(), Told()], 1
 
     def store(batch: list[tuple[int, str, str]], project: Any = ignore) -> list[Any]:
         entries = [
