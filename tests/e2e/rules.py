@@ -179,11 +179,20 @@ def broken_streams(session: "Session") -> list[str]:
         for run in ours:
             if run["status"] in CUT_OFF:
                 wrong.append(f"run {run['id']}: {run['status']}, although its stream can be joined again")
-            elif stored(session, run["id"]) != replayed(session, run["external_id"]):
-                wrong.append(f"run {run['id']}: its events are not the provider's")
+            elif difference := differs(stored(session, run["id"]), replayed(session, run["external_id"])):
+                wrong.append(f"run {run['id']}: its events are not the provider's: {difference}")
         return wrong
 
     return lasting(differing)
+
+
+def differs(ours: list[tuple[str, str]], theirs: list[tuple[str, str]]) -> str:
+    """Where two histories part first, in words; empty where they do not."""
+    if ours == theirs:
+        return ""
+    at = next((n for n, (one, other) in enumerate(zip(ours, theirs, strict=False)) if one != other), -1)
+    at = at if at >= 0 else min(len(ours), len(theirs))
+    return f"{len(ours)} and {len(theirs)}, from number {at + 1} on: {ours[at : at + 2]} and {theirs[at : at + 2]}"
 
 
 def stored(session: "Session", run_id: str) -> list[tuple[str, str]]:

@@ -166,16 +166,18 @@ class Loop:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """An open inbox, where one is wanted."""
+        """An inbox that is open and has been told something, where one is wanted; or whose server died of it."""
         if not self.page:
             yield
             return
-        thread = threading.Thread(target=self._watch, daemon=True)
+        there = threading.Event()
+        thread = threading.Thread(target=self._watch, args=[there], daemon=True)
         thread.start()
+        there.wait(PATIENT_S)
         yield
         thread.join(PATIENT_S)
 
-    def _watch(self) -> None:
+    def _watch(self, there: threading.Event) -> None:
         house = self.on.house
         try:
             with closing(house.pages()) as browser:
@@ -185,8 +187,9 @@ class Loop:
             with connect(address, additional_headers=headers, max_size=None) as socket:
                 while True:
                     socket.recv()
+                    there.set()
         except (WebSocketException, httpx.HTTPError, OSError, EOFError):
-            return  # it was killed
+            there.set()  # it was killed
 
     def broken(self) -> list[str]:
         """The agents' record against the database."""
