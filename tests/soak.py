@@ -215,6 +215,7 @@ def soak(
             "seed": seed,
             "minutes": round((time.monotonic() - began) / 60, 1),
             "runs": len(session.run_ids),
+            "streams_compared": session.compared,
             "requests": len(rows),
             "decisions": sum(1 for row in rows if row["decision"]),
             "statuses": dict(Counter(row["status"] for row in rows)),
