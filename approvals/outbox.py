@@ -394,14 +394,15 @@ def _end(
     facts = {"claim_expires_at": None, **facts, "finished_at": record.at if over else None}
     if wait_s is not None:
         facts["next_at"] = record.at + timedelta(seconds=wait_s)
-    if not lifecycle.try_shift(
+    shifted = lifecycle.try_shift(
         delivery.pk, to=delivery_to, facts=facts, state__in=from_states, claim_epoch=claim.epoch, **narrowed
-    ):
+    )
+    fault("outbox.ending")  # in any case: what the stream tells may have been quicker
+    if not shifted:
         raise ClaimLost
     if opened is not None and delivery.answering_run_id is not None:
         opened(delivery.answering_run_id, why=why, at=record.at)
     record.write()
-    fault("outbox.ending")
 
 
 # --- after a crash --------------------------------------------------------------------------------------------------

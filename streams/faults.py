@@ -58,7 +58,7 @@ POINTS: Mapping[str, str] = MappingProxyType(
         "courier.leaving": "`sent` is committed; no byte of the answer has left.",
         "courier.sent": "The whole answer has left; the provider has not replied.",
         "courier.answered": "The provider replied; nothing of it is written.",
-        "outbox.ending": "What came of a delivery is written; not committed yet.",
+        "outbox.ending": "What came of a delivery is being written; not committed yet.",
         "courier.recorded": "What came of a delivery is committed; pages may not know yet.",
         # approvals: webhooks
         "herald.claimed": "Webhooks are claimed by commit; nobody signs them yet.",
