@@ -196,7 +196,7 @@ class Journal:
         self._bytes -= size_bytes
         self._grant()
 
-    def _answer(self, answers: Sequence[tuple[_Parcel, Outcome]], hints: Sequence[Callable[[], None]]) -> None:
+    def _answer(self, answers: Sequence[tuple[_Parcel, Outcome]], hints: Sequence[announce.OnLoop]) -> None:
         """On the loop: tell whoever waits, and the pages, once a batch. To wake the loop costs as much as an insert."""
         assert self._loop is not None
         self._answered_at = self._loop.time()
