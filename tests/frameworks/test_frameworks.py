@@ -16,7 +16,7 @@ DELETED = {"tool": "delete_records", "arguments": DELETION}
 def test_a_run_that_needs_nobody_ends_by_itself(peer: Peer) -> None:
     run_id = peer.run("Say hello")
     row = peer.on.ended(run_id)
-    assert (row["outcome"], row["continued_by"]) == ("success", None)
+    assert (row["outcome"], row["continued_by"]) == (peer.case.outcome, None)
     assert peer.on.requests(run_id) == []
     assert (peer.effects(), peer.posts()) == ([], peer.case.posts_to_start)
 
@@ -40,7 +40,7 @@ def test_an_approved_call_runs_once_with_what_was_shown(peer: Peer) -> None:
     assert [(answer.status_code, answer.json()["code"]) for answer in late] == [(409, "already_decided")] * 2
     row = peer.on.becomes(asked["id"], "delivered", "unknown")
     assert (row["status"], row["delivery"]["attempts"]) == ("delivered", 1), row
-    assert peer.on.ended(run_id)["outcome"] == "success"
+    assert peer.on.ended(run_id)["outcome"] == peer.case.outcome
     assert peer.effects() == [SENT]
     assert peer.posts() == peer.case.posts_to_start + 1
     assert peer.on.request(asked["id"])["ran"] in ("as_approved", None)
@@ -51,7 +51,7 @@ def test_a_rejected_call_never_runs(peer: Peer) -> None:
     peer.reject(asked, reason="Not to Ana, and not today.")
     row = peer.on.becomes(asked["id"], "delivered", "unknown")
     assert row["status"] == "delivered", row
-    assert peer.on.ended(run_id)["outcome"] == "success"
+    assert peer.on.ended(run_id)["outcome"] == peer.case.outcome
     assert peer.effects() == []
     told = str(peer.agent.posts()[-1])
     assert ("not today" in told) == peer.case.reason
@@ -98,7 +98,7 @@ def test_two_calls_of_one_turn(peer: Peer, verdicts: str) -> None:
             (peer.approve if says == "yes" else peer.reject)(row)
         for row in asked.values():
             peer.on.becomes(row["id"], "delivered")
-    assert peer.on.ended(run_id)["outcome"] == "success"
+    assert peer.on.ended(run_id)["outcome"] == peer.case.outcome
     wanted = [call for call, says in ((SENT, first_says), (DELETED, second_says)) if says == "yes"]
     if several == "bundle" and verdicts != "yes yes":
         wanted = []

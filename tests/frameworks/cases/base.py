@@ -28,6 +28,7 @@ class Case:
     family: str = ""  # what the account is pinned to by the first pause; empty: the dialect
     workflow: str = ""
     posts_to_start: int = 1
+    outcome: str | None = "success"  # of a run that went well; None: it ends without a word on it
     pin: str = ""  # what the provider's settings must say, where a pause alone does not show it
     options: dict[str, Any] = field(default_factory=dict)  # of a run
     answer: Any = None  # what approves, where only the agent's author knows it
