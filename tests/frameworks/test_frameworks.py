@@ -48,7 +48,11 @@ def test_an_approved_call_runs_once_with_what_was_shown(peer: Peer) -> None:
 
 def test_a_rejected_call_never_runs(peer: Peer) -> None:
     run_id, (asked,) = peer.asks("Send the e-mail")
-    peer.reject(asked, reason="Not to Ana, and not today.")
+    said = {} if peer.case.turns_reasons_away else {"reason": "Not to Ana, and not today."}
+    if not said:
+        refused = peer.on.decide(asked, "reject", reason="Not today.")
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "reason")
+    peer.reject(asked, **said)
     row = peer.on.becomes(asked["id"], "delivered", "unknown")
     assert row["status"] == "delivered", row
     assert peer.on.ended(run_id)["outcome"] == peer.case.outcome

@@ -1,5 +1,17 @@
-"""To be written."""
+"""Microsoft's agent framework: tools that always need approval."""
 
 from tests.frameworks.cases.base import Case
 
-CASES: list[Case] = []
+CASES = [
+    Case(
+        "agent-framework",
+        "agent_framework",
+        "/",
+        "agent-framework",
+        edit=True,
+        reason=False,
+        several="bundle",
+        turns_reasons_away=True,
+        outcome=None,
+    ),
+]

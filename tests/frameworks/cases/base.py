@@ -22,6 +22,7 @@ class Case:
     edit: bool
     reason: bool
     several: Literal["each", "bundle", "turns", "none", "single"]
+    turns_reasons_away: bool = False  # it refuses an answer that holds one, so that none may be given
     tool: str = "send_email"  # how the e-mail's call is shown
     shown: Any = field(default_factory=lambda: EMAIL)
     kind: str = "agui"
