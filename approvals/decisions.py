@@ -71,6 +71,8 @@ def decide(
     asked = _load(request_id, by, via=via, origin=origin, refused=_may_not_decide)
     said = Said(verdict, reason, edited, answer)
     if wrong := checks.problem(asked, said, undo_s=undo_s):
+        if asked.status != S.PENDING or asked.input_sha256 != seen_sha256:
+            raise _why_not(request_id, by, said, seen_sha256)  # who is too late is told that, whatever else is wrong
         raise InvalidDecision(request_id, *wrong)
     with transaction.atomic():
         if asked.batch_id:

@@ -71,6 +71,12 @@ def test_the_same_decision_again_is_already_decided_by_oneself(question: Approva
     assert (Decision.objects.count(), Vote.objects.count(), Delivery.objects.count()) == (1, 1, 1)
 
 
+def test_who_is_too_late_is_told_that_whatever_else_is_wrong(question: ApprovalRequest, ada: User, bo: User) -> None:
+    decide(question.pk, verdict="approve", by=ada, seen_sha256=question.input_sha256)
+    with pytest.raises(AlreadyDecided, match=f"by {ada.get_username()}"):
+        decide(question.pk, verdict="reject", by=bo, seen_sha256=question.input_sha256, answer="no rejection has one")
+
+
 def test_other_arguments_than_those_seen_decide_nothing(question: ApprovalRequest, ada: User) -> None:
     before = audit.verify()
     with pytest.raises(InputChanged):
