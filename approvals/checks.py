@@ -42,7 +42,7 @@ def _verdict_problem(asked: ApprovalRequest, said: Said) -> str:
         return "the provider's id of this request could not be kept, so no answer can name it"
     if said.verdict == Verdict.APPROVE and asked.problem:
         return f"it cannot be approved: {asked.problem}"
-    if said.verdict == Verdict.REJECT and asked.no_reject:
+    if said.verdict == Verdict.REJECT and asked.no_reject and not asked.offers_answer:
         return f"it cannot be rejected, since no safe no can be sent: {asked.no_reject}"
     return ""
 
@@ -93,12 +93,16 @@ def _edit_misfit(asked: ApprovalRequest, value: dict[str, Any]) -> str:
 
 
 def _answer_problem(asked: ApprovalRequest, said: Said) -> str:
+    approves = said.verdict == Verdict.APPROVE
     if not said.answer:
-        needed = said.verdict == Verdict.APPROVE and asked.needs_answer
-        return "an answer is needed: a plain yes says nothing to the agent" if needed else ""
+        if approves and asked.needs_answer:
+            return "an answer is needed: a plain yes says nothing to the agent"
+        if not approves and asked.no_reject and asked.offers_answer:
+            return f"an answer that says no is needed: {asked.no_reject}"
+        return ""
     if not asked.offers_answer:
         return "this request does not ask for an answer"
-    if said.verdict != Verdict.APPROVE:
+    if not approves and not asked.no_reject:
         return "a rejection carries no answer"
     value, why = _json(said.answer)
     return why or schema_problem(asked.answer_schema, value)

@@ -97,7 +97,7 @@ class ApprovalRequest(models.Model):
     limits = models.TextField(blank=True)  # what else to know of answers to it, one sentence a line
     no_edit = models.TextField(blank=True)  # why changed arguments are not offered
     no_reason = models.TextField(blank=True)  # why a reason stays here
-    no_reject = models.TextField(blank=True)  # why no refusal can be sent; empty: one can
+    no_reject = models.TextField(blank=True)  # why no plain refusal can be sent; empty: one can
     deadline = models.DateTimeField(null=True, blank=True)
     deadline_text = models.CharField(max_length=200, blank=True)  # as the provider sent it
     tier = models.CharField(max_length=2, choices=Tier, default=Tier.T2)

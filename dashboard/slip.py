@@ -215,9 +215,16 @@ class Slip:
         """Why Reject is off, in words; empty if it is on."""
         if not self.asked.answerable:
             return UNNAMED
-        if self.asked.no_reject:
+        if self.asked.no_reject and not self.asked.offers_answer:
             return f"Cannot be rejected, since no safe no can be sent: {self.asked.no_reject}."
         return ""
+
+    @property
+    def answer_needed(self) -> str:
+        """For which verdicts an answer has to be written, in words; empty if for none."""
+        if self.asked.no_reject:
+            return "Needed for a yes and for a no: this agent has words of its own for both."
+        return "Needed to approve: a plain yes says nothing to this agent." if self.asked.needs_answer else ""
 
     @property
     def inspectable(self) -> bool:

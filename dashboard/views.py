@@ -175,7 +175,7 @@ def decide(request: PageRequest, request_id: UUID) -> HttpResponse:
             seen_sha256=said["input_sha256"],
             reason=form.said(),
             edited=_changed(made, said["edited"]) if said["verdict"] == Verdict.APPROVE else "",
-            answer=said["answer"] if said["verdict"] == Verdict.APPROVE else "",
+            answer=said["answer"] if said["verdict"] == Verdict.APPROVE or made.asked.no_reject else "",
             undo_s=settings.UNDO_S,
             via="page",
             origin=origin(request),

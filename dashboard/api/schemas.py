@@ -110,7 +110,10 @@ class Cannot(Schema):
     """What no answer to this request can say, and why, in words; null where nothing stands against it."""
 
     approve: str | None
-    reject: str | None = Field(description="No refusal can be sent that is sure to run nothing.")
+    reject: str | None = Field(
+        description="No plain refusal can be sent that is sure to run nothing; where `can.answer`, a rejection carries "
+        "an answer that says no."
+    )
     edit: str | None
     reason: str | None = Field(description="Why the provider does not hear a reason.")
 

@@ -55,7 +55,8 @@ def refused(asked: ApprovalRequest, by: User, verdict: str, **said: Any) -> tupl
         (pauses.adk(1), "approve", {"edited": "{}"}, "edited_input", "ignores changed arguments"),
         (pauses.framework(1), "reject", {"reason": "no"}, "reason", "refuses the answer"),
         (pauses.framework(1), "approve", {"reason": "no"}, "reason", "refuses the answer"),
-        (pauses.crewai("ship it", "hold"), "reject", {}, "verdict", "no safe no"),
+        (pauses.crewai("ship it", "hold"), "reject", {}, "answer", "an answer that says no is needed"),
+        (pauses.crewai("ship it", "hold"), "reject", {"answer": '"other"'}, "answer", "other"),
         (pauses.crewai("ship it", "hold"), "approve", {}, "answer", "an answer is needed"),
         (pauses.crewai("ship it", "hold"), "approve", {"answer": '"other"'}, "answer", "other"),
         (pauses.pydantic(responseSchema=CHOICE), "approve", {}, "answer", "an answer is needed"),
@@ -85,6 +86,7 @@ def test_what_the_wire_cannot_say_is_refused_with_its_field(
         (pauses.strands(), "reject", {"reason": "kept here, not sent"}),
         (pauses.framework(1), "reject", {}),
         (pauses.crewai("ship it", "hold"), "approve", {"answer": '"hold"'}),
+        (pauses.crewai("ship it", "hold"), "reject", {"answer": '"hold"'}),
         (pauses.crewai("approved", "rejected"), "reject", {}),
         (pauses.pydantic(responseSchema=CHOICE), "reject", {}),  # `cancelled` is known to run nothing here
         (pauses.pydantic(responseSchema=SCHEMA), "approve", {"edited": '{"cents": 5}'}),
@@ -135,7 +137,7 @@ def posted(client: Client, asked: ApprovalRequest, *, htmx: bool, **said: str) -
 @pytest.mark.parametrize(
     ("interrupt", "said", "words"),
     [
-        (pauses.crewai("ship it", "hold"), {"verdict": "reject"}, "no safe no can be sent"),
+        (pauses.crewai("ship it", "hold"), {"verdict": "reject"}, "an answer that says no is needed"),
         (pauses.crewai("ship it", "hold"), {"verdict": "approve"}, "an answer is needed"),
         (pauses.strands(), {"verdict": "approve", "edited": '{"to": "b"}'}, "ignores changed arguments"),
         (pauses.framework(1), {"verdict": "reject", "reason": "no"}, "No reason can be given here"),
@@ -153,7 +155,7 @@ def test_page_and_plain_form_say_why(
 @pytest.mark.parametrize(
     ("interrupt", "said", "field"),
     [
-        (pauses.crewai("ship it", "hold"), {"verdict": "reject"}, "verdict"),
+        (pauses.crewai("ship it", "hold"), {"verdict": "reject"}, "answer"),
         (pauses.crewai("ship it", "hold"), {"verdict": "approve"}, "answer"),
         (pauses.strands(), {"verdict": "approve", "edited_input": {"to": "b"}}, "edited_input"),
         (pauses.framework(1), {"verdict": "reject", "reason": "no"}, "reason"),
@@ -181,8 +183,7 @@ def test_the_api_says_what_no_answer_can_say(client: Client) -> None:
         return said
 
     said = told(pauses.strands())
-    assert said["dialect"] == {"name": "strands", "verified": False}
-    assert "has not been tried" in said["limits"][0]
+    assert (said["dialect"], said["limits"]) == ({"name": "strands", "verified": True}, [])
     assert said["can"] == {"edit": False, "reason": False, "answer": False, "undo": False}
     assert "ignores changed arguments" in said["cannot"]["edit"]
     assert (said["cannot"]["reject"], said["cannot"]["approve"], said["needs_answer"]) == (None, None, False)
@@ -221,11 +222,22 @@ def test_a_page_keeps_a_note_where_the_agent_does_not_hear_it(ada: User, client:
 
 
 def test_a_page_has_no_reject_where_no_safe_no_exists(ada: User, client: Client) -> None:
-    page = page_of(one(pauses.crewai("ship it", "hold")), ada, client)
+    page = page_of(one(pauses.pydantic(responseSchema={"type": "boolean", "const": True})), ada, client)
     assert 'value="reject"' not in page
     assert 'value="approve"' in page
     assert "Cannot be rejected, since no safe no can be sent" in page
-    assert "Needed to approve" in page
+
+
+def test_a_page_asks_for_the_words_of_a_no_where_only_the_agent_has_some(ada: User, client: Client) -> None:
+    asked = one(pauses.crewai("ship it", "hold"))
+    page = page_of(asked, ada, client)
+    assert "Needed for a yes and for a no" in page
+    assert ('value="reject"' in page, 'value="approve"' in page, "Cannot be rejected" in page) == (True, True, False)
+    status, page = posted(client, asked, htmx=True, verdict="reject")
+    assert (status, "nswer that says no is needed" in page) == (422, True)
+    status, _ = posted(client, asked, htmx=True, verdict="reject", answer='"hold"')
+    made = Decision.objects.get(request=asked)
+    assert (status, made.verdict, made.answer) == (200, "reject", '"hold"')
 
 
 def test_a_page_says_that_several_calls_take_one_answer(ada: User, client: Client) -> None:

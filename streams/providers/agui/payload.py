@@ -107,6 +107,8 @@ def _refusal(ask: Ask, answer: Answer, dialect: Dialect, form: schema.Form) -> A
     if dialect.options and form.yes and form.no:
         return form.no
     if form.kind == "answer" or (dialect.own_answer and not ask.schema):
+        if answer.answer and answer.verdict == "reject":
+            return _json(answer.answer, "the answer")
         if ask.cancels:
             return CANCELLED
         raise WireError("the question has no form for a no")

@@ -90,7 +90,7 @@ def _form(form: schema.Form, answer: Answer, yes: bool, reason: str) -> Any:
     if answer.edited:
         raise WireError("edited arguments are not offered")
     if answer.answer:
-        return _free(answer)
+        return _free(answer, plain=form.kind in ("approval", "boolean") or bool(form.yes and form.no))
     if form.kind == "boolean":
         return yes
     if form.kind == "approval":
@@ -106,14 +106,15 @@ def _own(answer: Answer, account: Account, yes: bool, reason: str) -> Any:
     if answer.edited:
         raise WireError("edited arguments are not offered")
     if answer.answer:
-        return _free(answer)
+        return _free(answer, plain=words(account))
     if not words(account):
         raise WireError("the question wants an answer of its own, not just a yes" if yes else OWN_NO)
     return _filled(account.options[YES if yes else NO], reason)
 
 
-def _free(answer: Answer) -> Any:
-    if answer.verdict != "approve":
+def _free(answer: Answer, *, plain: bool) -> Any:
+    """What a person wrote: a no only where there is no plain one."""
+    if answer.verdict != "approve" and plain:
         raise WireError("a rejection carries no answer")
     if why := jsontext.problem(answer.answer):
         raise WireError(f"the answer: {why}")
