@@ -25,6 +25,11 @@ def _id_begins(interrupt: Mapping[str, Any], start: str) -> bool:
     return isinstance(found, str) and found.startswith(start)
 
 
+def _strands_call(interrupt_id: str) -> str:
+    """`v1:tool_call:` + the call's id + `:` + a UUID."""
+    return interrupt_id.removeprefix("v1:tool_call:").rpartition(":")[0]
+
+
 def _raw(interrupt: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a LangGraph interrupt was raised with, where that is an object."""
     own = _own(interrupt, "langgraph")
@@ -157,8 +162,11 @@ ROWS = (
     Dialect(
         "strands-native",  # a tool that interrupts by itself, and reads the answer by itself
         family="strands",
+        verified=True,
         recognise=lambda interrupt: _id_begins(interrupt, "v1:tool_call:"),
         root=("metadata",),
+        call_in_id=_strands_call,
+        words=("reason",),
         remembers=True,
         own_answer=True,
         no_edit=IGNORES_EDITS,
@@ -166,6 +174,7 @@ ROWS = (
     ),
     Dialect(
         "strands",
+        verified=True,
         recognise=lambda interrupt: _id_begins(interrupt, "v1:before_tool_call:"),
         root=("metadata",),
         places=(Place(("tool_input",), ("tool_name",)),),

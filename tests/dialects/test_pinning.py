@@ -104,7 +104,7 @@ def test_a_run_that_began_before_the_account_was_set_changes_it_no_more() -> Non
 
 
 @pytest.mark.parametrize(
-    ("dialect", "marked"), [("", False), ("strands", True), ("langgraph", False), ("plain", False)]
+    ("dialect", "marked"), [("", False), ("pydantic-ai-server", True), ("langgraph", False), ("plain", False)]
 )
 def test_a_dialect_that_was_not_tried_is_marked(dialect: str, marked: bool) -> None:
     known = frameworks.of(pauses.server(dialect=dialect))

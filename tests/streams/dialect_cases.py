@@ -277,6 +277,7 @@ CASES: dict[str, Case] = {
         nobody=cancelled("v1:before_tool_call:tc-4:u"),
         taken=[result(content='"sent"')],
         key="v1:before_tool_call:tc-4:u",
+        verified=True,
     ),
     "adk": Case(
         [

@@ -31,6 +31,7 @@ from tests.streams.dialect_cases import (
     ALL_KINDS,
     APPROVED_ONLY,
     ARGS,
+    ARGUMENTS,
     CASES,
     EDITED,
     FLAT,
@@ -336,6 +337,14 @@ def test_a_tool_of_strands_that_asks_by_itself_takes_what_a_person_writes() -> N
     assert answered(state, answer(asked, answer='{"ok": true}'))["resume"][0]["payload"] == {"ok": True}
     with pytest.raises(WireError):
         answered(state, answer(asked))
+
+
+@pytest.mark.parametrize(("reason", "words"), [("To Ana?", "To Ana?"), ({"limit": 5}, '{"limit": 5}')])
+def test_a_tool_of_strands_that_asks_by_itself_is_shown_as_the_call_it_is(reason: object, words: str) -> None:
+    own = interrupt("v1:tool_call:tc-4:u", reason="approval", toolCallId=..., metadata={"reason": reason})
+    _, (asked,) = one(*mail(), paused(own))
+    assert (asked.tool, asked.arguments, asked.tool_call_id) == ("send_email", ARGUMENTS, "tc-4")
+    assert (asked.message, asked.problem) == (words, "")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from streams import dialects
+from tests.frameworks.cases import CASES
 
 INTERRUPTS: dict[str, dict[str, Any]] = {
     "pydantic-ai": {"id": "int-call_1", "toolCallId": "call_1", "reason": "tool_call"},
@@ -63,10 +64,10 @@ def test_no_account_can_name_a_draft() -> None:
     assert dialects.named("draft-answer").own_answer
 
 
-def test_verified_are_those_that_real_servers_were_recorded_with() -> None:
+def test_verified_are_those_that_real_servers_were_tried_with() -> None:
     verified = {dialect.name for dialect in dialects.DIALECTS.values() if dialect.verified}
-    langgraph = {"langgraph", "langgraph-hitl", "langgraph-percall"}
-    assert verified == {"plain", "pydantic-ai", "agent-framework", *langgraph}
+    recorded = {"pydantic-ai", "agent-framework", "langgraph", "langgraph-hitl", "langgraph-percall"}
+    assert verified == {"plain", *recorded, *(case.dialect for case in CASES if case.kind == "agui")}
 
 
 @pytest.mark.parametrize("name", dialects.DIALECTS)

@@ -99,7 +99,7 @@ def _one(state: State, told: Told, dialect: Dialect) -> Pair:
         call_id=ask.key,
         tool=short(tool or reason, 300),
         arguments=text(arguments)[0],
-        message=text(field(interrupt, "message") or "")[0],
+        message=text(calls.words(told, dialect))[0],
         tool_call_id=short(call_id, 300),
         answer_schema=text(schema_text)[0],
         expires_at=short(field(interrupt, "expiresAt") or "", 200),

@@ -16,7 +16,7 @@ TWO_CALLS: Final = "the stream and the question tell different calls"
 
 def find(state: State, told: Told, dialect: Dialect) -> tuple[str, str, str, str]:
     """Tool, exact arguments, id of the call, and what is wrong with them: the streamed call, else the one in place."""
-    call_id = field(told.interrupt, "toolCallId") or ""
+    call_id = field(told.interrupt, "toolCallId") or _in_id(state, told, dialect)
     placed = _placed(told, dialect)
     if dialect.place_first and placed is not None:
         tool, arguments, real_id = placed
@@ -36,6 +36,12 @@ def find(state: State, told: Told, dialect: Dialect) -> tuple[str, str, str, str
     if placed is not None:
         return placed[0], placed[1], call_id, ""
     return "", "", call_id, NEVER_SHOWN if call_id else ""
+
+
+def _in_id(state: State, told: Told, dialect: Dialect) -> str:
+    """The call's id out of the question's own, if there was such a call."""
+    call_id = dialect.call_in_id(told.interrupt["id"])
+    return call_id if call_id and _streamed(state, call_id) is not None else ""
 
 
 def _streamed(state: State, call_id: str) -> tuple[str, str, str] | None:
@@ -70,6 +76,15 @@ def root_of(told: Told, dialect: Dialect) -> Path:
 def sent(told: Told) -> str:
     """What was sent beside the words of AG-UI itself."""
     return slice_at(told.text, told.root if told.root is not None else (*told.base, "metadata"))
+
+
+def words(told: Told, dialect: Dialect) -> str:
+    """What is asked beside the call: AG-UI's message, else where the dialect keeps it."""
+    message = field(told.interrupt, "message")
+    if message or not dialect.words:
+        return message or ""
+    found = slice_at(told.text, (*root_of(told, dialect), *dialect.words))
+    return _unquoted(found) or found
 
 
 def slice_at(spelled: str, path: Path) -> str:

@@ -55,8 +55,8 @@ def by_tool() -> StrandsAgent:
     def send_email(to: str, subject: str, body: str, tool_context: ToolContext) -> str:
         """Send an e-mail, if a person agrees."""
         call = {"name": "send_email", "args": {"to": to, "subject": subject, "body": body}}
-        said = tool_context.interrupt("approval", reason=call)
-        if said is True or (isinstance(said, dict) and said.get("approved") is True):
+        said = tool_context.interrupt("approval", reason=call).get("response")
+        if isinstance(said, dict) and said.get("approved") is True:
             return recorder.send_email(to, subject, body)
         return "denied"
 
