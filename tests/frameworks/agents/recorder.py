@@ -6,7 +6,9 @@ tells, and everything else is the framework's own.
 
 import asyncio
 import json
+import os
 import socket
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -86,5 +88,6 @@ async def _recorded(scope: Message, receive: Receive) -> Receive:
 def serve(app: App) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     print(f"AGENT: http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a framework prints goes to the log: nobody reads on
     server = uvicorn.Server(uvicorn.Config(recording(app), log_level="warning"))
     asyncio.run(server.serve(sockets=[listener]))
