@@ -205,9 +205,10 @@ ROWS = (
     ),
     Dialect(
         "crewai",
+        verified=True,
         recognise=lambda interrupt: _own(interrupt, "crewai") is not None,
         root=("metadata", "crewai"),
-        places=(Place(("output",)),),
+        places=(Place(("output",), ("methodName",)),),  # what the flow's method returned: there is no call
         several="one",
         remembers=True,
         owns_state=True,

@@ -311,6 +311,7 @@ CASES: dict[str, Case] = {
         approve=entry("approved", "th-8"),
         taken=[],
         key="th-8",
+        verified=True,
     ),
     "crewai, a choice": Case(
         [ev("CUSTOM", name="on_interrupt", value=crewai()), paused(crewai(responseSchema=EMIT))],
@@ -319,6 +320,7 @@ CASES: dict[str, Case] = {
         reject=entry("rejected", "th-8"),
         taken=[],
         key="th-8",
+        verified=True,
     ),
     "crewai, defaults": Case(
         [ev("CUSTOM", name="on_interrupt", value=crewai(responseSchema=EMIT)), finished()],
@@ -327,6 +329,7 @@ CASES: dict[str, Case] = {
         reject=entry("rejected", "th-8"),
         taken=[],
         key="th-8",
+        verified=True,
     ),
     "mastra": Case(
         [

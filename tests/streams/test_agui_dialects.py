@@ -50,7 +50,7 @@ def test_a_pause_is_one_question_with_the_whole_call(case: Case) -> None:
     assert facts[-1] == Paused(closed=True)
     assert json.loads(asked.arguments) == ARGS
     assert (asked.call_id, asked.problem, asked.together) == (case.key, "", True)
-    assert asked.tool in ("send_email", "crewai:human_feedback", "human_approval")
+    assert asked.tool in ("send_email", "propose", "human_approval")
     assert len(state.asks) == 1
 
 

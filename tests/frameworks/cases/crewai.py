@@ -1,5 +1,25 @@
-"""To be written."""
+"""CrewAI: flows whose methods wait for words, free or one of a list."""
 
-from tests.frameworks.cases.base import Case
+from dataclasses import replace
 
-CASES: list[Case] = []
+from tests.frameworks.cases.base import EMAIL, Case
+
+FREE = Case(
+    "crewai",
+    "crewai",
+    "/",
+    "crewai",
+    edit=False,
+    reason=False,
+    several="single",
+    tool="propose",  # the flow's method: there is no call of a tool
+    shown={"tool": "send_email", "arguments": EMAIL},
+    outcome=None,
+    answer="approved",
+    refusal="rejected",
+)
+CASES = [
+    FREE,
+    replace(FREE, name="crewai-default", path="/default"),
+    replace(FREE, name="crewai-emit", path="/emit", answer=None, refusal=None),
+]
