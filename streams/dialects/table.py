@@ -221,6 +221,7 @@ ROWS = (
     ),
     Dialect(
         "mastra",
+        verified=True,
         recognise=lambda interrupt: _own(interrupt, "mastra") is not None,
         root=("metadata", "mastra"),
         places=(Place(("args",), ("toolName",)),),

@@ -1,11 +1,16 @@
-"""Virtual environments of agent frameworks, made once each, and their programs as processes beside a test."""
+"""Environments of agent frameworks, made once each, and their programs as processes beside a test.
+
+`agents/FRAMEWORK.txt` names what pip installs for a program in Python, `agents/FRAMEWORK.npm.txt` what npm installs for
+one on Node.
+"""
 
 import hashlib
 import select
+import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fcntl import LOCK_EX, flock
@@ -14,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.countersign import PATIENT_S, ROOT
 
@@ -44,31 +50,57 @@ class Agent:
 
 
 @cache
-def interpreter(framework: str) -> Path:
-    """The Python that has this framework, as `agents/FRAMEWORK.txt` names it; installed if it is not there yet."""
-    wanted = AGENTS / f"{framework}.txt"
-    mark = hashlib.sha256(wanted.read_bytes() + sys.version.encode()).hexdigest()
+def command(framework: str) -> Sequence[str | Path]:
+    """What starts this framework's program, in the environment that it needs; installed if that is not there yet."""
     folder = KEPT / framework
+    if (AGENTS / f"{framework}.npm.txt").exists():
+        if shutil.which("npm") is None:
+            pytest.skip("there is no Node")
+        _install(folder, AGENTS / f"{framework}.npm.txt", "node", _with_npm)
+        return ["node", AGENTS / f"{framework}_agent.mjs", folder]
+    _install(folder, AGENTS / f"{framework}.txt", sys.version, _with_pip)
+    return [folder / "bin" / "python", AGENTS / f"{framework}_agent.py"]
+
+
+def _install(folder: Path, wanted: Path, runtime: str, install: Callable[[Path, Path], None]) -> None:
+    """Install what is wanted, if something else or nothing is there."""
+    mark = hashlib.sha256(wanted.read_bytes() + runtime.encode()).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
-    with (KEPT / f"{framework}.lock").open("w") as lock:
+    with folder.with_suffix(".lock").open("w") as lock:
         flock(lock, LOCK_EX)
-        stamp, python = folder / "stamp", folder / "bin" / "python"
+        stamp = folder / "stamp"
         if not stamp.exists() or stamp.read_text() != mark:
-            venv.create(folder, clear=True, with_pip=True, symlinks=True)
-            subprocess.run(
-                [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", wanted],
-                check=True, timeout=INSTALL_S,
-            )  # fmt: skip
+            install(folder, wanted)
             stamp.write_text(mark)
-    return python
+
+
+def _with_pip(folder: Path, wanted: Path) -> None:
+    venv.create(folder, clear=True, with_pip=True, symlinks=True)
+    python = folder / "bin" / "python"
+    subprocess.run(
+        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", wanted],
+        check=True, timeout=INSTALL_S,
+    )  # fmt: skip
+
+
+def _with_npm(folder: Path, wanted: Path) -> None:
+    """Without peers that nothing imports, and without scripts of packages."""
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / "package.json").write_text("{}")
+    subprocess.run(
+        ["npm", "install", "--save-exact", "--no-package-lock", "--ignore-scripts", "--legacy-peer-deps",
+         "--no-audit", "--no-fund", "--loglevel", "error", *wanted.read_text().split()],
+        check=True, cwd=folder, timeout=INSTALL_S, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
 
 
 @contextmanager
 def serving(framework: str, log: Path) -> Iterator[Agent]:
-    """Start `agents/FRAMEWORK_agent.py` in its environment, and end it."""
+    """Start the program of `agents/` in its environment, and end it."""
     with log.open("wb") as said:
         process = subprocess.Popen(
-            [interpreter(framework), AGENTS / f"{framework}_agent.py"],
+            command(framework),
             cwd=log.parent, stdout=subprocess.PIPE, stderr=said, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     assert process.stdout is not None

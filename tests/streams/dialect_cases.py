@@ -345,6 +345,7 @@ CASES: dict[str, Case] = {
         reject=entry(NO, "m-1::tc-4"),
         edit=entry(EDIT, "m-1::tc-4"),
         key="m-1::tc-4",
+        verified=True,
     ),
     "mastra, before": Case(
         [ev("CUSTOM", name="on_interrupt", value=json.dumps(SUSPENDED)), finished()],
@@ -352,6 +353,7 @@ CASES: dict[str, Case] = {
         approve=command(YES, interruptEvent=json.dumps(SUSPENDED)),
         reject=command(NO, interruptEvent=json.dumps(SUSPENDED)),
         key="m-1::tc-4",
+        verified=True,
     ),
     "agno": Case(
         [*mail(), finished()],
