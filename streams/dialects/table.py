@@ -93,8 +93,9 @@ ROWS = (
         not_accepted_texts=PYDANTIC_AI_TEXTS,
     ),
     Dialect(
-        "pydantic-ai-server",  # server mode, to be pinned: an old user message sent again is "not waiting on"
+        "pydantic-ai-server",  # server mode, to be pinned: the conversation need not go back; sent along, it is taken
         family="pydantic-ai",
+        verified=True,
         cancelled_is_safe=True,
         remembers=True,
         not_accepted_texts=PYDANTIC_AI_TEXTS,
@@ -196,12 +197,14 @@ ROWS = (
         made_up="adk_request_confirmation",
         shape="key",
         key="confirmed",  # a boolean: a text such as "no thanks" would execute
-        several="one",  # only the last entry takes effect
-        remembers=True,
+        one_message=True,  # else only the last entry takes effect
+        remembers=True,  # a user's message sent again would begin anew on a server that has forgotten the thread
+        proves_by_call=True,  # an answer that it does not know any more ends without a word
         cancelled_is_safe=True,  # a denial
         no_edit=IGNORES_EDITS,
         no_reason="this framework takes yes or no, without words",
-        not_accepted=frozenset({"UNKNOWN_INTERRUPT", "INTERRUPT_RESUME_REQUIRED"}),
+        not_accepted=frozenset({"UNKNOWN_INTERRUPT", "INTERRUPT_RESUME_REQUIRED", "INTERRUPT_RESUME_INCOMPLETE"}),
+        not_accepted_texts=("Function call not found for function response ids",),  # after a restart
     ),
     Dialect(
         "crewai",
@@ -233,8 +236,8 @@ ROWS = (
         shape="key",
         key="accepted",
         reason_key="note",
-        several="one",
         asks_silently=True,
         no_edit=IGNORES_EDITS,
+        not_accepted_texts=("No paused run matching the provided tool results", "Partial resume: requirements"),
     ),
 )
