@@ -110,6 +110,7 @@ def question(asked: ApprovalRequest) -> Question:
         arguments=asked.arguments,
         tool_call_id=asked.tool_call_id,
         answer_schema=asked.answer_schema,
+        dialect=asked.dialect,
     )
 
 

@@ -39,6 +39,7 @@ class Dialect:
     key: str = "approved"  # for the shape `key`
     reason_key: str = ""  # where a refusal of the shape `key` takes words; empty: nowhere
     several: Several = "each"
+    one_message: bool = False  # several answers count together only where one message holds the calls that asked
     remembers: bool = False  # the server keeps what waits: the conversation does not go back
     owns_state: bool = False  # the state that it shows is its own record: it does not go back either
     cancelled_is_safe: bool = False  # `cancelled` was seen to run nothing: else a refusal says that nobody answered

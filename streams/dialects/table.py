@@ -188,6 +188,7 @@ ROWS = (
     ),
     Dialect(
         "adk",
+        verified=True,
         recognise=lambda interrupt: _own(interrupt, "adk") is not None,
         root=("metadata", "adk"),
         places=(
@@ -233,6 +234,7 @@ ROWS = (
     ),
     Dialect(
         "agno",  # to be pinned: its pause is a call without a result and nothing else
+        verified=True,
         shape="key",
         key="accepted",
         reason_key="note",

@@ -68,6 +68,7 @@ class Question:
     arguments: str
     tool_call_id: str = ""
     answer_schema: str = ""
+    dialect: str = ""
 
 
 Verdict = Literal["approve", "reject", "nobody"]  # nobody: it expired, the thread must be freed

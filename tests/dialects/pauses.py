@@ -125,6 +125,11 @@ def adk(number: int) -> dict[str, Any]:
     return {"id": f"adk-{number}", "reason": "confirmation", "toolCallId": f"adk-{number}", **own}
 
 
+def mastra(number: int) -> dict[str, Any]:
+    own = {"metadata": {"mastra": {"toolName": "send_email", "args": {"n": number}}}}
+    return {"id": f"m::{number}", "reason": "mastra:tool_suspend", "toolCallId": f"tc-{number}", **own}
+
+
 def crewai(*options: str) -> dict[str, Any]:
     schema = {"responseSchema": {"type": "string", "enum": list(options)}} if options else {}
     return {"id": "thread-1", "reason": "crewai:human_feedback", "metadata": {"crewai": {"output": {"a": 1}}}, **schema}

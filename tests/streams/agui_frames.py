@@ -90,7 +90,7 @@ def broken(facts: Sequence[Fact]) -> list[str]:
 
 
 def question(asked: Asked) -> Question:
-    return Question(asked.call_id, asked.tool, asked.arguments, asked.tool_call_id, asked.answer_schema)
+    return Question(asked.call_id, asked.tool, asked.arguments, asked.tool_call_id, asked.answer_schema, asked.dialect)
 
 
 def answer(asked: Asked, verdict: Any = "approve", **fields: Any) -> Answer:

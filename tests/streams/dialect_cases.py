@@ -295,14 +295,15 @@ CASES: dict[str, Case] = {
         reject=entry({"confirmed": False}, "adk-1"),
         nobody=cancelled("adk-1"),
         key="adk-1",
+        verified=True,
     ),
     "adk, defaults": Case(
         [*mail(), *called("adk-1", "adk_request_confirmation", json.dumps(ADK_CALL)), ADK_ERROR, finished()],
         name="adk",
         approve=spoken('{"confirmed":true}', "adk-1"),
         reject=spoken('{"confirmed":false}', "adk-1"),
-        remembers=False,
         key="adk-1",
+        verified=True,
     ),
     "crewai": Case(
         [ev("CUSTOM", name="on_interrupt", value=crewai()), paused(crewai())],
@@ -364,6 +365,7 @@ CASES: dict[str, Case] = {
         remembers=False,
         taken=[*mail(), result()],
         key="tc-4",
+        verified=True,
     ),
     "first draft": Case(
         [finished(outcome="interrupt", interrupt={"id": "i-1", "reason": "human_approval", "payload": ARGS})],

@@ -298,7 +298,10 @@ def several(name: str) -> tuple[State, list[Asked]]:
         {"originalFunctionCall": {"id": given, "name": "pay", "args": {}}} for given in ("a", "b")
     ]
     if name == "adk":
-        made = [interrupt(f"adk-{n}", toolCallId=..., metadata={"adk": call}) for n, call in enumerate(calls)]
+        made = [
+            interrupt(f"adk-{n}", toolCallId=..., responseSchema=..., metadata={"adk": call})
+            for n, call in enumerate(calls)
+        ]
         return one(paused(*made))
     if name == "adk, defaults":
         frames = [
@@ -308,9 +311,8 @@ def several(name: str) -> tuple[State, list[Asked]]:
     return one(paused(*(interrupt(f"m::{n}", toolCallId=..., metadata={"mastra": SUSPENDED}) for n in (1, 2))))
 
 
-@pytest.mark.parametrize("name", ["adk", "adk, defaults", "agno", "mastra"])
-def test_where_only_one_of_several_answers_counts_none_can_be_approved_and_all_can_be_refused(name: str) -> None:
-    state, found = several(name)
+def test_where_only_one_of_several_answers_counts_none_can_be_approved_and_all_can_be_refused() -> None:
+    state, found = several("mastra")
     assert [asked.problem for asked in found] == ["of several answers this framework carries out only one"] * 2
     with pytest.raises(WireError):
         answered(state, *(answer(asked) for asked in found))
@@ -318,6 +320,47 @@ def test_where_only_one_of_several_answers_counts_none_can_be_approved_and_all_c
     said = body.get("resume") or body["messages"][-2:]
     assert len(said) == 2
     assert "true" not in json.dumps(said)
+
+
+def test_adk_takes_several_answers_where_one_message_holds_all_that_it_asked_by() -> None:
+    state, (first, second) = several("adk")
+    body = answered(state, answer(first), answer(second, "reject"))
+    assert [entry["payload"] for entry in body["resume"]] == [{"confirmed": True}, {"confirmed": False}]
+    (message,) = body["messages"]
+    assert [(call["id"], call["function"]["name"]) for call in message["toolCalls"]] == [
+        ("adk-0", "adk_request_confirmation"),
+        ("adk-1", "adk_request_confirmation"),
+    ]
+
+
+@pytest.mark.parametrize(("name", "key"), [("adk, defaults", "confirmed"), ("agno", "accepted")])
+def test_answers_that_are_results_of_calls_may_differ(name: str, key: str) -> None:
+    state, (first, second) = several(name)
+    said = answered(state, answer(first), answer(second, "reject"))["messages"][-2:]
+    assert [(one["role"], json.loads(one["content"])) for one in said] == [
+        ("tool", {key: True}),
+        ("tool", {key: False}),
+    ]
+
+
+def test_what_adk_does_not_say_of_a_call_that_it_has_forgotten_is_not_taken_for_done() -> None:
+    end = finished(run="run-2")
+    assert proofs(CASES["adk"], end) == proofs(CASES["adk, defaults"], end) == [None]
+    assert proofs(CASES["agno"], end) == ["applied"]
+    assert proofs(CASES["adk"], result(content='{"error": "This tool call is rejected."}')) == ["applied"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "UNKNOWN_INTERRUPT: Resume entry references unknown interrupt 'adk-1'",
+        "BACKGROUND_EXECUTION_ERROR: Function call not found for function response ids: {'adk-1'}. Ensure each",
+        "No paused run matching the provided tool results found in session thread-1",
+        "Partial resume: requirements ['tc-4'] still unresolved",
+    ],
+)
+def test_answers_that_a_server_knows_no_question_for_were_not_taken(said: str) -> None:
+    assert agui.not_accepted(said)
 
 
 def test_answers_of_strands_may_differ() -> None:

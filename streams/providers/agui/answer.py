@@ -44,6 +44,7 @@ def run_input(state: State, answers: Sequence[Answer], new_run_id: str) -> dict[
     match channel:
         case "resume":
             resume = _entries(theirs, by_key)
+            messages += _one_message(theirs, new_run_id)
         case "object":
             resume = _object(theirs, by_key)
         case "command" | "keyed":
@@ -94,8 +95,7 @@ def _options(state: State) -> dict[str, Any]:
 
 def _remembered(asks: Sequence[Ask]) -> bool:
     """Whether the server keeps all that waits, so that the conversation does not go back, as it was recorded."""
-    kept = [ask.channel != "tool" and dialects.named(ask.dialect).remembers for ask in asks if not ask.frontend]
-    return bool(kept) and any(kept)
+    return any(dialects.named(ask.dialect).remembers for ask in asks if not ask.frontend)
 
 
 # --- what must hold ---
@@ -186,6 +186,15 @@ def _entries(asks: Sequence[Ask], by_key: Mapping[str, Answer]) -> list[dict[str
         else:
             entries.append({"interruptId": one.id, "status": "resolved", "payload": found})
     return entries
+
+
+def _one_message(asks: Sequence[Ask], new_run_id: str) -> list[dict[str, Any]]:
+    """The calls by which a server asked, in one message, where it takes several answers only so. It knows what they said."""
+    if len(asks) < 2 or not all(dialects.named(ask.dialect).one_message for ask in asks):
+        return []
+    made_up = [{"name": dialects.named(ask.dialect).made_up, "arguments": "{}"} for ask in asks]
+    held = [{"id": ask.id, "type": "function", "function": one} for ask, one in zip(asks, made_up, strict=True)]
+    return [{"id": f"asked-{new_run_id}", "role": "assistant", "toolCalls": held}]
 
 
 def _object(asks: Sequence[Ask], by_key: Mapping[str, Answer]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from streams import jsontext
+from streams import dialects, jsontext
 from streams.events import short
 from streams.providers.agui.told import JOINED, KEYS, field, key_of, names
 from streams.providers.base import Applied, Carried
@@ -53,8 +53,10 @@ def _restated(carried: Carried, messages: Any) -> Applied | None:
 
 
 def _ends_silently(carried: Carried, event: Mapping[str, Any]) -> bool:
-    """LangGraph ends without an outcome whatever was answered, on a thread that it does not know any more, too."""
-    return event.get("outcome") is None and _is_langgraph(carried) and bool(carried.question.tool_call_id)
+    """Some end without an outcome whatever was answered, on a thread that they do not know any more, too."""
+    dialect = dialects.known(carried.question.dialect)
+    by_call = _is_langgraph(carried) or (dialect is not None and dialect.proves_by_call)
+    return event.get("outcome") is None and by_call and bool(carried.question.tool_call_id)
 
 
 def _asked_again(carried: Carried, event: Mapping[str, Any]) -> Applied | None:
