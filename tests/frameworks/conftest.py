@@ -66,9 +66,14 @@ class Peer:
         """The gated calls that ran."""
         return self.agent.effects()[self.seen[0] :]
 
+    def told(self) -> list[Row]:
+        """The POSTs that came: starts and answers."""
+        reads = self.case.reads
+        return [post for post in self.agent.posts()[self.seen[1] :] if not (reads and post["path"].endswith(reads))]
+
     def posts(self) -> int:
-        """How many POSTs came: starts and answers."""
-        return len(self.agent.posts()) - self.seen[1]
+        """How many they are."""
+        return len(self.told())
 
     def approve(self, asked: Row, **more: object) -> None:
         self.on.approve(asked, **self.case.says(self.case.answer), **more)
@@ -88,9 +93,11 @@ def peer(request: pytest.FixtureRequest, on: Stage, serve: Serve) -> Peer:
     case: Case = request.param
     agent = serve(case.framework)
     if case.name not in on.house.accounts:
-        pin = ["--dialect", case.pin] if case.pin else []
+        said = ["--dialect", case.pin] if case.pin else []
+        for name, value in case.settings.items():
+            said += ["--option", f"{name}={json.dumps(value)}"]
         on.house.command(
-            "providers", "add", case.name, "--kind", case.kind, "--base-url", f"{agent.url}{case.path}", *pin
+            "providers", "add", case.name, "--kind", case.kind, "--base-url", f"{agent.url}{case.path}", *said
         )
         on.house.accounts.append(case.name)
     return Peer(case, on, agent, (len(agent.effects()), len(agent.posts())))

@@ -57,7 +57,7 @@ def test_a_rejected_call_never_runs(peer: Peer) -> None:
     assert row["status"] == "delivered", row
     assert peer.on.ended(run_id)["outcome"] == peer.case.outcome
     assert peer.effects() == []
-    told = str(peer.agent.posts()[-1])
+    told = str(peer.told()[-1])
     assert ("not today" in told) == peer.case.reason
 
 
@@ -96,7 +96,7 @@ def test_two_calls_of_one_turn(peer: Peer, verdicts: str) -> None:
     else:
         asked = {row["tool_name"]: row for row in peer.on.asked(run_id, 2)}
         if several == "none":
-            assert not any(row["can"]["approve"] for row in asked.values())
+            assert all(row["cannot"]["approve"] for row in asked.values())
             first_says = second_says = "no"
         for row, says in ((asked["send_email"], first_says), (asked["delete_records"], second_says)):
             (peer.approve if says == "yes" else peer.reject)(row)

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import unquote_plus
 
 import uvicorn
 
@@ -75,7 +76,7 @@ async def _recorded(scope: Message, receive: Receive) -> Receive:
         try:
             told = json.loads(body)
         except ValueError:  # a form
-            told = body.decode(errors="replace")
+            told = unquote_plus(body.decode(errors="replace"))
         POSTS.append({"path": scope["path"], "body": told})
     parts = [{"type": "http.request", "body": body, "more_body": False}] if scope["method"] == "POST" else []
 

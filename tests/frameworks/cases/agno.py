@@ -1,5 +1,20 @@
-"""To be written."""
+"""Agno: AgentOS' own wire, and its AG-UI interface, whose pause is a call without a result and has to be named."""
 
 from tests.frameworks.cases.base import Case
 
-CASES: list[Case] = []
+CASES = [
+    Case("agno", "agno", "/agui", "agno", edit=False, reason=True, several="each", outcome=None, pin="agno"),
+    Case(
+        "agno-os",
+        "agno",
+        "",
+        "",
+        edit=True,
+        reason=True,
+        several="each",
+        kind="agno",
+        workflow="clerk",
+        outcome="completed",
+        reads="/resume",
+    ),
+]

@@ -29,9 +29,11 @@ class Case:
     family: str = ""  # what the account is pinned to by the first pause; empty: the dialect
     workflow: str = ""
     posts_to_start: int = 1
+    reads: str = ""  # how the path ends of a POST that only reads
     outcome: str | None = "success"  # of a run that went well; None: it ends without a word on it
     pin: str = ""  # what the provider's settings must say, where a pause alone does not show it
     options: dict[str, Any] = field(default_factory=dict)  # of a run
+    settings: dict[str, Any] = field(default_factory=dict)  # of the account
     answer: Any = None  # what approves, where only the agent's author knows it
     refusal: Any = None
 
