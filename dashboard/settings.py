@@ -169,16 +169,19 @@ if DATABASE_URL:
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+STREAMS_CHANNEL = "streams"  # of the background consumer: stream.wake, stream.stop, delivery.wake
 CHANNEL_LAYERS: dict[str, Any] = {
     "default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 1000}}
 }
 if REDIS_URL:
     if urlsplit(REDIS_URL).scheme not in {"redis", "rediss", "unix"}:
         raise ImproperlyConfigured("REDIS_URL: it must begin with redis://, rediss:// or unix://")
+    _prefix = env.text("COUNTERSIGN_REDIS_PREFIX", "countersign")
     CHANNEL_LAYERS["default"] = {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [REDIS_URL], "prefix": env.text("COUNTERSIGN_REDIS_PREFIX", "countersign")},
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": _prefix},
     }
+    STREAMS_CHANNEL = f"{_prefix}.streams"  # the layer puts its prefix before groups alone
 
 AUTH_USER_MODEL = "dashboard.User"
 AUTH_PASSWORD_VALIDATORS = [

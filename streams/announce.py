@@ -11,11 +11,11 @@ from weakref import WeakKeyDictionary
 
 from asgiref.sync import async_to_sync
 from channels.layers import InMemoryChannelLayer, get_channel_layer
+from django.conf import settings
 from django.db import transaction
 
 logger = logging.getLogger(__name__)
 
-STREAMS = "streams"  # channel of the background consumer: stream.wake, stream.stop, delivery.wake
 LIVE = "live"  # group of the hubs: live.changed with topics
 INBOX = "inbox"
 WAITING_MOST = 1000  # hints for a layer that does not take them: what comes then is lost, as any hint may be
@@ -82,17 +82,21 @@ def gathered() -> Iterator[list[OnLoop]]:
 
 def stream_wake(run_id: UUID) -> None:
     """A run has something to hold."""
-    _after_commit(lambda: _layer().send(STREAMS, {"type": "stream.wake", "run_id": str(run_id)}))
+    _tell_streams({"type": "stream.wake", "run_id": str(run_id)})
 
 
 def stream_stop(run_id: UUID) -> None:
     """A run is to be held no longer."""
-    _after_commit(lambda: _layer().send(STREAMS, {"type": "stream.stop", "run_id": str(run_id)}))
+    _tell_streams({"type": "stream.stop", "run_id": str(run_id)})
 
 
 def delivery_wake(delivery_id: UUID) -> None:
     """A delivery may be due."""
-    _after_commit(lambda: _layer().send(STREAMS, {"type": "delivery.wake", "delivery_id": str(delivery_id)}))
+    _tell_streams({"type": "delivery.wake", "delivery_id": str(delivery_id)})
+
+
+def _tell_streams(hint: dict[str, str]) -> None:
+    _after_commit(lambda: _layer().send(settings.STREAMS_CHANNEL, hint))
 
 
 def _layer() -> Any:

@@ -1,4 +1,4 @@
-"""The background consumer: hears on channel `streams` that something is to be held, stopped or delivered.
+"""The background consumer: hears on a channel of its own that something is to be held, stopped or delivered.
 
 It runs in a listener loop of our own inside `serve` and `hold`: Channels' worker goes on with a dead listener. Streams
 live in the supervisor's tasks, never in a handler: a consumer's handlers are awaited one by one.
@@ -12,9 +12,9 @@ from uuid import UUID
 
 from channels.consumer import AsyncConsumer
 from channels.layers import get_channel_layer
+from django.conf import settings
 from redis.exceptions import RedisError
 
-from streams import announce
 from streams.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ async def listen(supervisor: Supervisor) -> None:
         """A background consumer answers nobody."""
 
     consumer = StreamsConsumer.as_asgi(supervisor=supervisor)  # type: ignore[no-untyped-call]
-    scope = {"type": "channel", "channel": announce.STREAMS}
+    scope = {"type": "channel", "channel": settings.STREAMS_CHANNEL}
     async with asyncio.TaskGroup() as group:
         group.create_task(consumer(scope, hints.get, send), name="streams consumer")
         group.create_task(_receive(hints), name="streams listener")
@@ -89,7 +89,7 @@ async def _receive(hints: "asyncio.Queue[dict[str, Any]]") -> None:
     failures = 0
     while True:
         try:
-            message = await layer.receive(announce.STREAMS)
+            message = await layer.receive(settings.STREAMS_CHANNEL)
         except (OSError, RedisError) as exc:
             if failures % SAID_EVERY == 0:
                 logger.warning("streams listener: the layer is away, trying again: %s", type(exc).__name__)
@@ -103,7 +103,7 @@ async def _receive(hints: "asyncio.Queue[dict[str, Any]]") -> None:
 
 async def _forget(layer: Any) -> None:
     """The Redis layer believes that it listens, although it could not subscribe; a cancelled receive() forgets that."""
-    waiting = asyncio.ensure_future(layer.receive(announce.STREAMS))
+    waiting = asyncio.ensure_future(layer.receive(settings.STREAMS_CHANNEL))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait([waiting])

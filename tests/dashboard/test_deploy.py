@@ -75,6 +75,15 @@ def test_without_origins_only_loopback_is_served(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir()), "reading settings writes nothing"
 
 
+def test_installations_that_share_a_redis_have_channels_of_their_own(tmp_path: Path) -> None:
+    code = "from django.conf import settings as s; print(s.STREAMS_CHANNEL, s.CHANNEL_LAYERS['default']['CONFIG'])"
+    redis = {"REDIS_URL": "redis://127.0.0.1:6379/0"}
+    for prefix, env in (("countersign", redis), ("staging", {**redis, "COUNTERSIGN_REDIS_PREFIX": "staging"})):
+        said = python(code, tmp_path, **env)
+        assert f"'prefix': '{prefix}'" in said.stdout, said.stderr
+        assert said.stdout.startswith(f"{prefix}.streams ")
+
+
 @pytest.mark.parametrize(
     ("env", "named"),
     [

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from channels.db import database_sync_to_async
 from channels.layers import InMemoryChannelLayer, get_channel_layer
+from django.conf import settings
 from django.db import transaction
 
 from streams import announce
@@ -43,7 +44,7 @@ async def test_a_hint_leaves_with_the_commit_on_the_named_loop() -> None:
         await database_sync_to_async(write)()
         heard = await layer().receive(mine)
         assert heard == {"type": "live.changed", "topics": [announce.INBOX, f"run.{run_id.hex}"]}
-        assert await layer().receive(announce.STREAMS) == {"type": "stream.wake", "run_id": str(run_id)}
+        assert await layer().receive(settings.STREAMS_CHANNEL) == {"type": "stream.wake", "run_id": str(run_id)}
 
 
 @pytest.mark.django_db(transaction=True)

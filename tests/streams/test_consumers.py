@@ -9,7 +9,7 @@ from channels.layers import get_channel_layer
 from channels_redis.pubsub import RedisSingleShardConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from streams import announce, consumers
+from streams import consumers
 from streams.journal import Journal
 from streams.supervisor import Supervisor
 from tests.streams.holding import ignore
@@ -45,7 +45,7 @@ async def test_a_listener_that_began_without_redis_hears_hints_when_it_is_there(
     async with asyncio.timeout(LIMIT_S):
         while not supervisor.delivery_due.is_set():
             assert not listening.done()
-            await layer.send(announce.STREAMS, {"type": "delivery.wake", "delivery_id": "1"})
+            await layer.send(settings.STREAMS_CHANNEL, {"type": "delivery.wake", "delivery_id": "1"})
             await asyncio.sleep(0.05)
     assert refusals < 0
     listening.cancel()

@@ -353,8 +353,8 @@ async def test_a_hint_is_heard_at_once(settings: Any) -> None:
     async with scripted(stream(DONE)) as server, supervising() as (made, _):
         announce.use_loop(asyncio.get_running_loop())
         listening = asyncio.create_task(consumers.listen(made))
-        await get_channel_layer().send(announce.STREAMS, {"type": "nonsense"})  # type: ignore[no-untyped-call]
-        await get_channel_layer().send(announce.STREAMS, {"type": "stream.stop"})  # type: ignore[no-untyped-call]
+        await get_channel_layer().send(settings.STREAMS_CHANNEL, {"type": "nonsense"})  # type: ignore[no-untyped-call]
+        await get_channel_layer().send(settings.STREAMS_CHANNEL, {"type": "stream.stop"})  # type: ignore[no-untyped-call]
         run = await in_database(make_run, server.url)
         await in_database(announce.stream_wake, run.pk)
         await until(has(run, status=RunStatus.FINISHED))
