@@ -69,6 +69,7 @@ def shown(told: Stored, delivery: Delivery, one: ApprovalRequest) -> Applied | N
         verdict="approve" if verdict == "approve" else "reject",
         only_open=delivery.only_open and not _others(told, one),
         answering_run=(delivery.answering_run.external_id or "") if delivery.answering_run else "",
+        asks=tuple(fact.call_id for fact in told.facts if isinstance(fact, Asked)),
     )
     return providers.get(delivery.run.provider.kind).evidence(carried, told.kind, told.payload)
 

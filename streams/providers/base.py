@@ -106,6 +106,7 @@ class Carried:
     verdict: Verdict
     only_open: bool  # no other request of the run was open when it was sent
     answering_run: str = ""  # AG-UI: external id of the run that carried the answer
+    asks: tuple[str, ...] = ()  # call_id of each question that the event in hand asks
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,6 +220,16 @@ def test_langgraph_is_not_believed_a_success_that_shows_nothing_of_the_call() ->
     assert agui.evidence(carried, "RUN_FINISHED", finished("run-2").data) == "applied"
 
 
+def test_a_node_of_langgraph_that_asks_for_its_next_call_has_taken_the_answer() -> None:
+    """As ag-ui-langgraph 0.0.47 was seen to ask by default: a CUSTOM event, and an end without an outcome."""
+    call = {"name": "send_email", "args": ARGS, "toolCallId": "tc-4"}
+    state, (asked,) = one(*mail(), on_interrupt(call), finished())
+    ended = finished("run-2")
+    for asks_on, proof in (((HEX2,), "applied"), ((f"{HEX}/0",), None), ((), None)):
+        carried = Carried(question(asked), "approve", only_open=True, answering_run="run-2", asks=asks_on)
+        assert agui.evidence(carried, "RUN_FINISHED", ended.data) == proof
+
+
 def test_other_servers_restate_old_results_so_their_snapshots_prove_nothing() -> None:
     restated = ev("MESSAGES_SNAPSHOT", messages=[{"id": "t", "role": "tool", "toolCallId": "tc-4", "content": "{}"}])
     assert proofs(CASES["adk"], restated) == proofs(CASES["strands"], restated) == [None]

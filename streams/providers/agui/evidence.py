@@ -56,7 +56,15 @@ def _ends_silently(carried: Carried, event: Mapping[str, Any]) -> bool:
     """Some end without an outcome whatever was answered, on a thread that they do not know any more, too."""
     dialect = dialects.known(carried.question.dialect)
     by_call = _is_langgraph(carried) or (dialect is not None and dialect.proves_by_call)
-    return event.get("outcome") is None and by_call and bool(carried.question.tool_call_id)
+    return event.get("outcome") is None and by_call and bool(carried.question.tool_call_id) and not _asks_on(carried)
+
+
+def _asks_on(carried: Carried) -> bool:
+    """Whether a LangGraph thread asks for something else now: it has our answer behind it then."""
+    if not _is_langgraph(carried):
+        return False
+    interrupts = {call_id.partition("/")[0] for call_id in carried.asks}
+    return bool(interrupts) and carried.question.call_id.partition("/")[0] not in interrupts
 
 
 def _asked_again(carried: Carried, event: Mapping[str, Any]) -> Applied | None:
