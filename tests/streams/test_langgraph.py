@@ -259,6 +259,15 @@ def test_a_graph_of_ones_own_takes_what_its_account_says() -> None:
         assert adapter.decidable(Account(ACCOUNT.base_url, options=wrong))
 
 
+def test_what_cannot_be_said_has_its_reason_in_words() -> None:
+    for name in ("hitl-two", "node-two"):
+        assert all(asked.no_edit and not asked.edit for asked in asks(fold(frames(name))[1]))
+    reasoned = {"approve": 1, "reject": {"no": "{reason}"}}
+    for words, heard in ((reasoned, True), ({"approve": 1, "reject": 0}, False), ({}, False)):
+        asked = asks(fold(frames("node-two"), Account(ACCOUNT.base_url, options=words))[1])[0]
+        assert (asked.hears_reason, bool(asked.no_reason)) == (heard, not heard)
+
+
 def test_only_what_the_thread_offers_now_is_answered() -> None:
     state, facts = fold(frames("hitl-one"))
     asked = asks(facts)[0]

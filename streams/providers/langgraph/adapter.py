@@ -122,7 +122,7 @@ class LangGraph(Plain):
 
     def initial(self, account: Account, run: RunView, call: Call | None = None) -> State:
         """Nothing has come yet."""
-        return State(thread_id=run.external_id, own=answer.words(account))
+        return State(thread_id=run.external_id, own=answer.words(account), hears=answer.hears(account))
 
     def kind_of(self, frame: Frame) -> str:
         """The SSE event line. No frame of a stream passes for the body of a read-back."""

@@ -24,6 +24,11 @@ def words(account: Account) -> bool:
     return YES in account.options and NO in account.options and not trouble(account)
 
 
+def hears(account: Account) -> bool:
+    """Whether the account's no has a place for a reason."""
+    return words(account) and REASON in jsontext.dumps(account.options[NO])
+
+
 def trouble(account: Account) -> str:
     """What is wrong with the account's own words; empty where nothing is, or there are none."""
     given = [name for name in (YES, NO) if name in account.options]

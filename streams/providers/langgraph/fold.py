@@ -40,6 +40,7 @@ class State:
 
     thread_id: str = ""
     own: bool = False  # the account's options say what a yes and a no look like
+    hears: bool = False  # their no has a place for a reason
     assistant: str = ""  # whose run made the last checkpoint that was read
     open: tuple[Open, ...] = ()
     gone: tuple[str, ...] = ()  # ids that readings stopped listing
@@ -110,7 +111,7 @@ def read_run(state: State, body: str) -> tuple[State, tuple[Fact, ...]]:
     if state.ended:
         return state, ()
     state = replace(state, read_ms=max(state.read_ms, seen.at_ms), assistant=seen.assistant or state.assistant)
-    asked = questions.read(seen.raised, own=state.own)
+    asked = questions.read(seen.raised, own=state.own, hears=state.hears)
     state, fresh = _take(state, asked, sure=True)
     state, gone = _missing(state, {one.asked.call_id for one in asked}) if seen.begun else (state, ())
     facts: list[Fact] = [*fresh, *gone]
@@ -140,7 +141,7 @@ def _update(state: State, event: Mapping[str, Any], data: str, frame_id: str) ->
         facts: tuple[Fact, ...] = (Broken(f"{INTERRUPT} is not a list of interrupts"),) if broken else ()
         wants = broken or bool(state.open)
         return state, (*facts, *_paused(state), *(_read(state, "a node is done, or asks") if wants else ()))
-    asked = questions.read(found, own=state.own)
+    asked = questions.read(found, own=state.own, hears=state.hears)
     if 0 < wire.sent_ms(frame_id) < state.read_ms:
         asked = ()  # older than what was read since, which lists it or knows that it is over
     state, fresh = _take(state, asked, sure=False)

@@ -23,6 +23,10 @@ ACTIONS_MAX, QUESTIONS_MAX = 100, 1_000
 KNOWN: Final = frozenset({"type", "tool_call_id", "name", "args", "description"})
 NO_PLAIN_YES: Final = "the agent takes no plain yes for it"
 NO_REFUSAL: Final = "the agent takes no refusal for this call"
+NO_CHANGES: Final = "the agent does not take changes for it"
+NO_REASON: Final = "the agent's question has no place for it"
+ALIKE: Final = "several calls are answered with one yes or one no"
+WHOLE: Final = "it is shown as the agent asks it, and only its answer goes back"
 SEVERAL: Final = "It asks for {n} calls at once: one answer from here approves or refuses all of them."
 OWN: Final = (
     "What this agent takes for an answer is not known: write the answer yourself, as JSON. An account's options "
@@ -53,11 +57,14 @@ class Question:
         return fingerprint(self.asked.tool, self.asked.arguments)
 
 
-def read(found: Sequence[Raised], *, own: bool) -> tuple[Question, ...]:
-    """Every question of a payload, each once. `own`: the account's options say what a yes and a no look like."""
+def read(found: Sequence[Raised], *, own: bool, hears: bool = False) -> tuple[Question, ...]:
+    """Every question of a payload, each once.
+
+    `own`: the account's options say what a yes and a no look like; `hears`: their no has a place for a reason.
+    """
     made: dict[str, Question] = {}
     for one in found[:QUESTIONS_MAX]:
-        question = _question(one, own)
+        question = _question(one, own, hears)
         twin = made.get(question.asked.call_id)
         if twin is not None and twin.fingerprint != question.fingerprint:
             why = twin.asked.problem or "two different interrupts came under this id"
@@ -71,7 +78,7 @@ def fingerprint(tool: str, arguments: str) -> str:
     return sha256(f"{tool}\n{canonical(arguments)}")
 
 
-def _question(one: Raised, own: bool) -> Question:
+def _question(one: Raised, own: bool, hears: bool) -> Question:
     value = one.item.get("value")
     schema_text = schema.text_of(found) if isinstance(found := one.item.get("response_schema"), dict) else ""
     if isinstance(value, dict) and isinstance(value.get("action_requests"), list):
@@ -79,7 +86,7 @@ def _question(one: Raised, own: bool) -> Question:
     elif isinstance(value, dict) and value.get("type") == "tool_approval":
         made = _call(value, one, schema_text)
     else:
-        made = _free(value, one, schema_text, own)
+        made = _free(value, one, schema_text, own, hears)
     arguments, marked = text(made.asked.arguments)
     call_id, id_trouble = _id(one.item.get("id"), arguments)
     trouble = one.trouble or made.asked.problem or (jsontext.problem(arguments) if arguments else "")
@@ -122,7 +129,8 @@ def _actions(value: Mapping[str, Any], one: Raised) -> Question:
         hears_reason=refuses,
         problem=trouble,
         limits="" if alone else SEVERAL.format(n=len(actions)),
-        no_edit="" if not alone or not allowed or "edit" in allowed[0] else "the agent does not take changes for it",
+        no_edit=ALIKE if not alone else "" if not allowed or "edit" in allowed[0] else NO_CHANGES,
+        no_reason="" if refuses else NO_REFUSAL,
         no_reject="" if refuses else NO_REFUSAL,
     )
     return Question(asked, Form("decisions", tuple(zip(names, allowed, strict=True))))
@@ -158,7 +166,8 @@ def _call(value: Mapping[str, Any], one: Raised, schema_text: str) -> Question:
         edit="edit" in kinds,
         hears_reason="reject" in kinds,
         problem=trouble,
-        no_edit="" if "edit" in kinds else "the agent does not take changes for it",
+        no_edit="" if "edit" in kinds else NO_CHANGES,
+        no_reason="" if "reject" in kinds else NO_REFUSAL,
         no_reject="" if "reject" in kinds else NO_REFUSAL,
     )
     return Question(asked, Form("decision", ((name, kinds),), schema_text))
@@ -175,12 +184,13 @@ def _single(form: schema.Form) -> tuple[str, ...]:
 # --- a graph's own ---------------------------------------------------------------------------------------------------
 
 
-def _free(value: Any, one: Raised, schema_text: str, own: bool) -> Question:
+def _free(value: Any, one: Raised, schema_text: str, own: bool, hears: bool) -> Question:
     """What the graph's author made up: shown whole."""
     form, inside = schema.read(schema_text), value if isinstance(value, dict) else {}
     names = (string(inside.get(key)) for key in ("tool", "name", "action", "type"))
     shape: Shape = "form" if schema_text and form.kind != "open" else "own"
     plain = own if shape == "own" else form.kind in ("approval", "boolean") or bool(form.yes and form.no)
+    heard = form.kind == "approval" and bool(form.reason_key) if shape == "form" else own and hears
     asked = Asked(
         call_id="",
         tool=short(next((name for name in names if name), TOOL), 300),
@@ -188,7 +198,9 @@ def _free(value: Any, one: Raised, schema_text: str, own: bool) -> Question:
         message=short(string(inside.get("message")) or string(inside.get("question")), 2_000),
         answer_schema=schema_text,
         reason="interrupt",
-        hears_reason=shape == "form" and form.kind == "approval" and bool(form.reason_key),
+        hears_reason=heard,
+        no_edit=WHOLE,
+        no_reason="" if heard else NO_REASON,
         answer=not plain,
         needs_answer=not plain,
         no_reject="" if plain else OWN_NO,
