@@ -48,6 +48,7 @@ class Dialect:
     options: bool = False  # a list of texts to choose from may have one for yes and one for no
     call_in_id: Callable[[str], str] = lambda interrupt_id: ""  # the call's id, where it lies in the question's own
     words: Path = ()  # from the root to what else is asked, where the interrupt has no message
+    one_id: bool = False  # all questions of a thread have one id: the next one is not the same once more
     made_up: str = ""  # name of a call that it makes up to ask with, beside its interrupt
     asks_silently: bool = False  # a call without a result in a run without an outcome is a question; to be pinned
     proves_by_call: bool = False  # a run that ends without a word of the call proves nothing

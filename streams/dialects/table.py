@@ -214,6 +214,7 @@ ROWS = (
         root=("metadata", "crewai"),
         places=(Place(("output",), ("methodName",)),),  # what the flow's method returned: there is no call
         several="one",
+        one_id=True,  # the thread's
         remembers=True,
         owns_state=True,
         own_answer=True,  # a text that the flow reads; `cancelled` takes the first option of its list and runs it
@@ -231,6 +232,7 @@ ROWS = (
         places=(Place(("args",), ("toolName",)),),
         several="one",
         remembers=True,
+        not_accepted_texts=("could not find a suspended run",),  # after a restart without a store, and on a late answer
     ),
     Dialect(
         "agno",  # to be pinned: its pause is a call without a result and nothing else

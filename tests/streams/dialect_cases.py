@@ -311,7 +311,7 @@ CASES: dict[str, Case] = {
         own='"approved"',
         approve=entry("approved", "th-8"),
         taken=[],
-        key="th-8",
+        key="th-8~run-1",
         verified=True,
     ),
     "crewai, a choice": Case(
@@ -320,7 +320,7 @@ CASES: dict[str, Case] = {
         approve=entry("approved", "th-8"),
         reject=entry("rejected", "th-8"),
         taken=[],
-        key="th-8",
+        key="th-8~run-1",
         verified=True,
     ),
     "crewai, defaults": Case(
@@ -329,7 +329,7 @@ CASES: dict[str, Case] = {
         approve=entry("approved", "th-8"),
         reject=entry("rejected", "th-8"),
         taken=[],
-        key="th-8",
+        key="th-8~run-1",
         verified=True,
     ),
     "mastra": Case(

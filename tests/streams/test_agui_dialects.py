@@ -191,6 +191,10 @@ def test_the_same_question_asked_again_was_not_answered(case: Case) -> None:
     again = [frame for frame in frames if frame is not ADK_ERROR]
     _, _, asked = pause(case)
     facts = after(case, *again)
+    if case.name == "crewai":  # each of its questions has the thread's id, and it asks only what comes next
+        assert [(one.call_id, one.tool) for one in asks(facts)] == [("th-8~run-2", "propose")]
+        assert proofs(case, Frame(data=last)) == ["applied"]
+        return
     assert [one.call_id for one in asks(facts)] == [asked.call_id]
     assert proofs(case, Frame(data=last)) in ([None], ["not_applied"], ["applied"])
     if '"interrupts"' in last or '"interrupt":' in last:

@@ -81,7 +81,7 @@ def _one(state: State, told: Told, dialect: Dialect) -> Pair:
     known = calls.arguments_of(arguments)
     reason = interrupt["reason"]
     ask = Ask(
-        key=key_of(interrupt["id"]) if interrupt["id"] else made_up_key(told),
+        key=_key(state, told, dialect),
         id=interrupt["id"],
         tool_call_id=call_id,
         reason=reason,
@@ -114,6 +114,14 @@ def _one(state: State, told: Told, dialect: Dialect) -> Pair:
         **spoken(dialect, state.opening.dialect),
     )
     return ask, asked
+
+
+def _key(state: State, told: Told, dialect: Dialect) -> str:
+    """What the house calls a question; where all of a thread have one id, each run's has its own name."""
+    given = told.interrupt["id"]
+    if not given:
+        return made_up_key(told)
+    return key_of(f"{given}~{state.run_id}" if dialect.one_id else given)
 
 
 def _no_edit(dialect: Dialect, form: schema.Form, allows: Sequence[str]) -> str:

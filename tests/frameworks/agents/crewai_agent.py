@@ -1,7 +1,7 @@
-"""CrewAI flows behind their AG-UI adapter: one method of a flow returns the call, and waits for words on it.
+"""CrewAI flows behind their AG-UI adapter: a method of a flow returns the call, and waits for words on it.
 
-`/` takes free text, `/emit` one of a list of outcomes, which a model makes of the text; `/default` is `/` with the
-adapter's own settings, which tell the pause in a CUSTOM event alone.
+`/` takes free text, for one call after the other; `/emit` one of a list of outcomes, which a model makes of the text;
+`/default` is `/` with the adapter's own settings, which tell the pause in a CUSTOM event alone.
 """
 
 import json
@@ -66,11 +66,17 @@ class Mail(Flow[CopilotKitState]):
     """What both flows know; a flow's steps are its own class's alone."""
 
     def calls(self) -> list[Any]:
-        return recorder.wanted(self.state.messages[-1]["content"])
+        return recorder.wanted(self.state.messages[0]["content"])
 
-    def proposal(self) -> dict[str, Any]:
-        name, arguments = self.calls()[0]
+    def proposal(self, number: int) -> dict[str, Any]:
+        name, arguments = self.calls()[number]
         return {"tool": name, "arguments": arguments}
+
+    def follows(self, result: HumanFeedbackResult) -> None:
+        if result.feedback == "approved":
+            self.does(result.output)
+        else:
+            self.says("Not done.")
 
     def does(self, call: dict[str, Any]) -> None:
         self.says(getattr(recorder, call["tool"])(**call["arguments"]))
@@ -93,16 +99,23 @@ class Free(Mail):
         self.says("Hello.")
 
     @listen("wanted")
-    @human_feedback(message="May this be sent?", provider=agui_feedback_provider)
+    @human_feedback(message="May this be done?", provider=agui_feedback_provider)
     def propose(self) -> dict[str, Any]:
-        return self.proposal()
+        return self.proposal(0)
 
-    @listen(propose)
-    def act(self, result: HumanFeedbackResult) -> None:
-        if result.feedback == "approved":
-            self.does(result.output)
-        else:
-            self.says("Not done.")
+    @router(propose)
+    def act(self, result: HumanFeedbackResult) -> str:
+        self.follows(result)
+        return "more" if len(self.calls()) > 1 else "enough"
+
+    @listen("more")
+    @human_feedback(message="And this?", provider=agui_feedback_provider)
+    def propose_next(self) -> dict[str, Any]:
+        return self.proposal(1)
+
+    @listen(propose_next)
+    def act_next(self, result: HumanFeedbackResult) -> None:
+        self.follows(result)
 
 
 class Classified(Mail):
@@ -120,13 +133,13 @@ class Classified(Mail):
 
     @listen("wanted")
     @human_feedback(
-        message="May this be sent?",
+        message="May this be done?",
         provider=agui_feedback_provider,
         emit=["approved", "rejected"],
         llm="openai/scripted",
     )
     def propose(self) -> dict[str, Any]:
-        return self.proposal()
+        return self.proposal(0)
 
     @listen("approved")
     def act(self, result: HumanFeedbackResult) -> None:

@@ -11,7 +11,7 @@ FREE = Case(
     "crewai",
     edit=False,
     reason=False,
-    several="single",
+    several="turns",
     tool="propose",  # the flow's method: there is no call of a tool
     shown={"tool": "send_email", "arguments": EMAIL},
     outcome=None,
@@ -21,5 +21,5 @@ FREE = Case(
 CASES = [
     FREE,
     replace(FREE, name="crewai-default", path="/default"),
-    replace(FREE, name="crewai-emit", path="/emit", answer=None, refusal=None),
+    replace(FREE, name="crewai-emit", path="/emit", several="single", answer=None, refusal=None),
 ]
