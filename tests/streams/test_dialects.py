@@ -110,7 +110,7 @@ def test_servers_that_ignore_edits_are_offered_none(name: str) -> None:
         "AGUI_CREWAI_NO_PENDING_FEEDBACK",
         "Tool call results were provided, but the message history is empty.",
         "UNKNOWN_INTERRUPT",
-        'Agent "mail" resumeStream() could not find a suspended run for runId "r-1". The run may have already completed.',
+        'Agent "mail" resumeStream() could not find a suspended run for runId "r-1".',
         "When there are multiple pending interrupts, you must specify the interrupt id when resuming.",
     ],
 )
