@@ -38,6 +38,8 @@ class Dialect:
     shape: Shape = "form"
     key: str = "approved"  # for the shape `key`
     reason_key: str = ""  # where a refusal of the shape `key` takes words; empty: nowhere
+    changes_key: str = ""  # where an approval of the shape `key` has the arguments, changed or not
+    answer_key: str = ""  # where an approval of the shape `key` has what a person writes
     several: Several = "each"
     one_message: bool = False  # several answers count together only where one message holds the calls that asked
     remembers: bool = False  # the server keeps what waits: the conversation does not go back

@@ -46,6 +46,21 @@ def _is_per_call(interrupt: Mapping[str, Any]) -> bool:
     return _raw(interrupt).get("type") == "tool_approval"
 
 
+def _wanted_payload(interrupt: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What a confirmation of ADK's shows as its payload, and the call's arguments."""
+    own = _own(interrupt, "adk")
+    parts = [
+        own.get(name) if isinstance(own, Mapping) else None for name in ("toolConfirmation", "originalFunctionCall")
+    ]
+    confirms, call = (part if isinstance(part, Mapping) else {} for part in parts)
+    return confirms.get("payload"), call.get("args")
+
+
+def _wants_arguments(interrupt: Mapping[str, Any]) -> bool:
+    payload, arguments = _wanted_payload(interrupt)
+    return isinstance(payload, Mapping) and bool(payload) and payload == arguments
+
+
 PLAIN = Dialect(
     "plain",
     verified=True,
@@ -80,6 +95,29 @@ PYDANTIC_AI_TEXTS = (
     "not waiting on",
 )
 LANGGRAPH_TEXTS = ("you must specify the interrupt id when resuming",)
+
+ADK = Dialect(
+    "adk",
+    verified=True,
+    recognise=lambda interrupt: _own(interrupt, "adk") is not None,
+    root=("metadata", "adk"),
+    places=(Place(("originalFunctionCall", "args"), ("originalFunctionCall", "name"), ("originalFunctionCall", "id")),),
+    place_first=True,
+    made_up="adk_request_confirmation",
+    shape="key",
+    key="confirmed",  # a boolean: a text such as "no thanks" would execute
+    one_message=True,  # else only the last entry takes effect
+    remembers=True,  # a user's message sent again would begin anew on a server that has forgotten the thread
+    proves_by_call=True,  # an answer that it does not know any more ends without a word
+    cancelled_is_safe=True,  # a denial
+    no_edit=IGNORES_EDITS,
+    no_reason="this framework takes yes or no, without words",
+    not_accepted=frozenset({"UNKNOWN_INTERRUPT", "INTERRUPT_RESUME_REQUIRED", "INTERRUPT_RESUME_INCOMPLETE"}),
+    not_accepted_texts=(
+        "Function call not found for function response ids",  # after a restart
+        "' does not require confirmation.",  # of a tool that asks by itself, in an app that cannot resume
+    ),
+)
 
 ROWS = (
     PLAIN,
@@ -186,27 +224,26 @@ ROWS = (
             {"UNKNOWN_INTERRUPT_ID", "INTERRUPT_RESUME_ERROR", "INVALID_PAYLOAD", "PENDING_INTERRUPTS"}
         ),
     ),
-    Dialect(
-        "adk",
-        verified=True,
-        recognise=lambda interrupt: _own(interrupt, "adk") is not None,
-        root=("metadata", "adk"),
-        places=(
-            Place(("originalFunctionCall", "args"), ("originalFunctionCall", "name"), ("originalFunctionCall", "id")),
-        ),
-        place_first=True,
-        made_up="adk_request_confirmation",
-        shape="key",
-        key="confirmed",  # a boolean: a text such as "no thanks" would execute
-        one_message=True,  # else only the last entry takes effect
-        remembers=True,  # a user's message sent again would begin anew on a server that has forgotten the thread
-        proves_by_call=True,  # an answer that it does not know any more ends without a word
-        cancelled_is_safe=True,  # a denial
-        no_edit=IGNORES_EDITS,
-        no_reason="this framework takes yes or no, without words",
-        not_accepted=frozenset({"UNKNOWN_INTERRUPT", "INTERRUPT_RESUME_REQUIRED", "INTERRUPT_RESUME_INCOMPLETE"}),
-        not_accepted_texts=("Function call not found for function response ids",),  # after a restart
+    replace(
+        ADK,
+        name="adk-arguments",  # the tool asks by itself, with the call's own arguments as the payload that it waits for
+        family="adk",
+        recognise=_wants_arguments,
+        changes_key="payload",
+        no_edit="",
     ),
+    replace(
+        ADK,
+        name="adk-payload",  # the same with a payload of its own, which its author knows
+        family="adk",
+        recognise=lambda interrupt: _wanted_payload(interrupt)[0] is not None,
+        answer_key="payload",
+        words=("toolConfirmation", "payload"),
+        own_answer=True,
+        no_edit="the tool waits for an answer of its own instead",
+        remark="An answer is the payload that the tool waits for, in the form in which it showed one.",
+    ),
+    ADK,
     Dialect(
         "crewai",
         verified=True,

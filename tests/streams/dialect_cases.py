@@ -147,6 +147,8 @@ ADK_CALL = {
     "originalFunctionCall": {"id": "tc-4", "name": "send_email", "args": ARGS},
     "toolConfirmation": {"hint": "?"},
 }
+ADK_ARGUMENTS = {**ADK_CALL, "toolConfirmation": {"hint": "?", "confirmed": False, "payload": ARGS}}
+ADK_PAYLOAD = {**ADK_CALL, "toolConfirmation": {"hint": "?", "confirmed": False, "payload": {"to": ""}}}
 ADK_ERROR = result(content='{"error":"This tool call requires confirmation"}')
 CREWAI = {"crewai": {"flowId": "th-8", "methodName": "propose", "emit": None, "output": ARGS}}
 EMIT = {"type": "string", "enum": ["approved", "rejected"]}
@@ -302,6 +304,30 @@ CASES: dict[str, Case] = {
         name="adk",
         approve=spoken('{"confirmed":true}', "adk-1"),
         reject=spoken('{"confirmed":false}', "adk-1"),
+        key="adk-1",
+        verified=True,
+    ),
+    "adk, arguments": Case(
+        [
+            *mail(),
+            *called("adk-1", "adk_request_confirmation", json.dumps(ADK_ARGUMENTS)),
+            result(content='{"status": "a person is asked"}'),
+            paused(interrupt("adk-1", toolCallId="adk-1", responseSchema=..., metadata={"adk": ADK_ARGUMENTS})),
+        ],
+        name="adk",
+        approve=entry({"confirmed": True, "payload": ARGS}, "adk-1"),
+        reject=entry({"confirmed": False}, "adk-1"),
+        edit=entry({"confirmed": True, "payload": json.loads(EDITED)}, "adk-1"),
+        nobody=cancelled("adk-1"),
+        key="adk-1",
+        verified=True,
+    ),
+    "adk, payload": Case(
+        [*mail(), *called("adk-1", "adk_request_confirmation", json.dumps(ADK_PAYLOAD)), finished()],
+        name="adk",
+        approve=spoken('{"confirmed":true,"payload":{"to":"bo"}}', "adk-1"),
+        reject=spoken('{"confirmed":false}', "adk-1"),
+        own='{"to": "bo"}',
         key="adk-1",
         verified=True,
     ),

@@ -365,6 +365,7 @@ def test_what_adk_does_not_say_of_a_call_that_it_has_forgotten_is_not_taken_for_
     [
         "UNKNOWN_INTERRUPT: Resume entry references unknown interrupt 'adk-1'",
         "BACKGROUND_EXECUTION_ERROR: Function call not found for function response ids: {'adk-1'}. Ensure each",
+        "BACKGROUND_EXECUTION_ERROR: Tool 'send_email' does not require confirmation.",
         "No paused run matching the provided tool results found in session thread-1",
         "Partial resume: requirements ['tc-4'] still unresolved",
     ],

@@ -93,7 +93,7 @@ def test_a_framework_is_the_head_of_its_variants() -> None:
 
 def test_cancelled_is_a_safe_no_only_where_it_was_seen_to_run_nothing() -> None:
     safe = {dialect.name for dialect in dialects.DIALECTS.values() if dialect.cancelled_is_safe}
-    assert safe == {"plain", "pydantic-ai", "pydantic-ai-server", "strands", "adk"}
+    assert safe == {"plain", "pydantic-ai", "pydantic-ai-server", "strands", "adk", "adk-arguments", "adk-payload"}
 
 
 @pytest.mark.parametrize("name", ["strands", "strands-native", "adk", "crewai", "agno"])

@@ -189,7 +189,7 @@ def _entries(asks: Sequence[Ask], by_key: Mapping[str, Answer]) -> list[dict[str
 
 
 def _one_message(asks: Sequence[Ask], new_run_id: str) -> list[dict[str, Any]]:
-    """The calls by which a server asked, in one message, where it takes several answers only so. It knows what they said."""
+    """The calls by which it asked, in one message, where only so a server takes several answers. It has their words."""
     if len(asks) < 2 or not all(dialects.named(ask.dialect).one_message for ask in asks):
         return []
     made_up = [{"name": dialects.named(ask.dialect).made_up, "arguments": "{}"} for ask in asks]

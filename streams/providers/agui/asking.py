@@ -94,7 +94,7 @@ def _one(state: State, told: Told, dialect: Dialect) -> Pair:
         # Also where the account says plain: CrewAI takes `cancelled` for the first of its options.
         cancels=(dialects.recognised(interrupt) or dialect).cancelled_is_safe and told.channel == "resume",
     )
-    no_edit, no_reason = _no_edit(dialect, form, allows), why_unheard(dialect, form, ask, known)
+    no_edit, no_reason = _no_edit(dialect, form, ask), why_unheard(dialect, form, ask, known)
     asked = Asked(
         call_id=ask.key,
         tool=short(tool or reason, 300),
@@ -124,13 +124,13 @@ def _key(state: State, told: Told, dialect: Dialect) -> str:
     return key_of(f"{given}~{state.run_id}" if dialect.one_id else given)
 
 
-def _no_edit(dialect: Dialect, form: schema.Form, allows: Sequence[str]) -> str:
+def _no_edit(dialect: Dialect, form: schema.Form, ask: Ask) -> str:
     """Why changed arguments are not offered; empty where they are."""
     if dialect.no_edit:
         return dialect.no_edit
     if dialect.shape in ("decision", "decisions"):
-        return "" if "edit" in allows else NO_CHANGES
-    if form.edits:
+        return "" if "edit" in ask.allows else NO_CHANGES
+    if form.edits or (dialect.changes_key and dialect.shape_for(ask.schema) == "key"):
         return ""
     return "it asks for an answer of its own" if form.kind == "answer" else "the agent's question has no place for them"
 
@@ -150,6 +150,8 @@ def why_unheard(dialect: Dialect, form: schema.Form, ask: Ask, arguments: Mappin
 
 
 def _wants_answer(dialect: Dialect, form: schema.Form, ask: Ask) -> bool:
+    if dialect.shape_for(ask.schema) == "key" and dialect.answer_key:
+        return True
     if dialect.shape_for(ask.schema) != "form" or (dialect.options and form.yes and form.no):
         return False
     if dialect.own_answer and not ask.schema:

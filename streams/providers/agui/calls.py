@@ -79,12 +79,12 @@ def sent(told: Told) -> str:
 
 
 def words(told: Told, dialect: Dialect) -> str:
-    """What is asked beside the call: AG-UI's message, else where the dialect keeps it."""
-    message = field(told.interrupt, "message")
-    if message or not dialect.words:
-        return message or ""
+    """What is asked beside the call: AG-UI's message, else where the dialect keeps it. Both for an answer."""
+    message = field(told.interrupt, "message") or ""
+    if not dialect.words or (message and not dialect.answer_key):
+        return message
     found = slice_at(told.text, (*root_of(told, dialect), *dialect.words))
-    return _unquoted(found) or found
+    return "\n".join(filter(None, (message, _unquoted(found) or found)))
 
 
 def slice_at(spelled: str, path: Path) -> str:

@@ -246,7 +246,8 @@ def _confirmation(call_id: str, call: ToolCall) -> Told:
     confirms = said.get("toolConfirmation") if isinstance(said, dict) else None
     hint = _text(confirms, "hint") if isinstance(confirms, dict) else ""
     interrupt = {"id": call_id, "reason": "confirmation", "message": hint, "toolCallId": call_id}
-    return Told(interrupt, call.arguments, root=(), channel="tool", dialect=DIALECTS["adk"])
+    dialect = dialects.recognised({**interrupt, "metadata": {"adk": said}})
+    return Told(interrupt, call.arguments, root=(), channel="tool", dialect=dialect or DIALECTS["adk"])
 
 
 def _silent(waiting: Sequence[tuple[str, ToolCall]], pinned: str) -> Read | None:

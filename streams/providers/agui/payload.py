@@ -59,8 +59,7 @@ def _approval(ask: Ask, answer: Answer, dialect: Dialect, form: schema.Form) -> 
             return {"type": "approve"}
         return {"type": "edit", "edited_action": {"name": ask.tool, "args": edited}}
     if dialect.shape_for(ask.schema) == "key":
-        _no_answer(answer)
-        return {dialect.key: True}
+        return {dialect.key: True, **_beside_yes(answer, dialect, edited)}
     if dialect.options and form.yes and form.no:
         _no_answer(answer)
         return form.yes
@@ -73,6 +72,17 @@ def _approval(ask: Ask, answer: Answer, dialect: Dialect, form: schema.Form) -> 
     return _plain(ask, dialect, form, True) if edited is None else {form.key: True, "editedArgs": edited}
 
 
+def _beside_yes(answer: Answer, dialect: Dialect, edited: Mapping[str, Any] | None) -> dict[str, Any]:
+    if dialect.answer_key:
+        if not answer.answer:
+            raise WireError("the question wants an answer of its own, not just a yes")
+        return {dialect.answer_key: _json(answer.answer, "the answer")}
+    _no_answer(answer)
+    if not dialect.changes_key:
+        return {}
+    return {dialect.changes_key: _json(answer.question.arguments, "the arguments") if edited is None else edited}
+
+
 def _no_answer(answer: Answer) -> None:
     if answer.answer:
         raise WireError("the question takes yes or no, no free answer")
@@ -80,10 +90,13 @@ def _no_answer(answer: Answer) -> None:
 
 def _edited(ask: Ask, answer: Answer, dialect: Dialect, form: schema.Form) -> Mapping[str, Any]:
     edited = _json(answer.edited, "the edited arguments")
-    named = dialect.shape in ("decision", "decisions")
-    offered = (
-        "edit" in ask.allows and bool(ask.tool) if named else dialect.shape_for(ask.schema) == "form" and form.edits
-    )
+    match dialect.shape_for(ask.schema):
+        case "decision" | "decisions":
+            offered = "edit" in ask.allows and bool(ask.tool)
+        case "key":
+            offered = bool(dialect.changes_key)
+        case _:
+            offered = form.edits
     if answer.answer or not offered or dialect.no_edit:
         raise WireError("edited arguments are not offered")
     if not isinstance(edited, dict):
