@@ -21,8 +21,9 @@ class Scripted(Model):
     """Asks for the tools that the user's words name; behind their results it says that it is done."""
 
     def _said(self, messages: Any) -> ModelResponse:
-        last = messages[-1]
-        calls = recorder.wanted(str(last.content)) if last.role == "user" else []
+        said = max(place for place, one in enumerate(messages) if one.role == "user")
+        answered = sum(one.role == "tool" for one in messages[said:])
+        calls = recorder.next_calls(str(messages[said].content), answered)
         return ModelResponse(
             role="assistant",
             content="I will do that." if calls else "Done.",

@@ -17,7 +17,8 @@ import uvicorn
 
 EMAIL = {"to": "ana@shop.example", "subject": "Invoice", "body": "Hello Ana,\nhere it is. 🤖"}
 DELETION = {"table": "orders", "where": "id = 7"}
-CALLS = {"e-mail": ("send_email", EMAIL), "delete": ("delete_records", DELETION)}
+LETTER = {**EMAIL, "body": "Žluťoučký kůň 🐎\n" * 10_000}
+CALLS = {"e-mail": ("send_email", EMAIL), "delete": ("delete_records", DELETION), "letter": ("send_email", LETTER)}
 
 EFFECTS: list[dict[str, Any]] = []
 POSTS: list[dict[str, Any]] = []
@@ -31,6 +32,13 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 def wanted(words: str) -> list[tuple[str, dict[str, Any]]]:
     """The calls that a user's words ask for, in order."""
     return [call for word, call in CALLS.items() if word in words]
+
+
+def next_calls(words: str, answered: int) -> list[tuple[str, dict[str, Any]]]:
+    """What comes after so many results: all of them at once, or one after the other where the words say "then"."""
+    if "then" in words:
+        return wanted(words)[answered : answered + 1]
+    return [] if answered else wanted(words)
 
 
 def ran(tool: str, **arguments: Any) -> str:

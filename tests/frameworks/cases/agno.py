@@ -3,7 +3,9 @@
 from tests.frameworks.cases.base import Case
 
 CASES = [
-    Case("agno", "agno", "/agui", "agno", edit=False, reason=True, several="each", outcome=None, pin="agno"),
+    Case(
+        "agno", "agno", "/agui", "agno", edit=False, reason=True, several="each", chains=True, outcome=None, pin="agno"
+    ),
     Case(
         "agno-os",
         "agno",
@@ -12,6 +14,7 @@ CASES = [
         edit=True,
         reason=True,
         several="each",
+        chains=True,
         kind="agno",
         workflow="clerk",
         outcome="completed",

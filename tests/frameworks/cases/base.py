@@ -29,6 +29,7 @@ class Case:
     family: str = ""  # what the account is pinned to by the first pause; empty: the dialect
     workflow: str = ""
     posts_to_start: int = 1
+    chains: bool = False  # its script knows "then", one call after the other, and the letter
     reads: str = ""  # how the path ends of a POST that only reads
     outcome: str | None = "success"  # of a run that went well; None: it ends without a word on it
     pin: str = ""  # what the provider's settings must say, where a pause alone does not show it
