@@ -198,6 +198,7 @@ CASES: dict[str, Case] = {
         approve=entry(YES, "af-call-1"),
         reject=entry(NO, "af-call-1"),
         edit=entry(EDIT, "af-call-1"),
+        remembers=False,
         key="af-call-1",
         verified=True,
     ),

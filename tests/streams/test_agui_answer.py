@@ -363,6 +363,32 @@ def test_the_answering_run_begins_with_what_was_sent_and_can_be_paused_again() -
     assert body["threadId"] == "th-8"
 
 
+def test_a_result_that_a_snapshot_restates_under_another_id_goes_back_behind_its_call() -> None:
+    """As agent-framework 1.7 restates it, where the run that carried an answer asks again."""
+    state, asked = ask()
+    again = begin(RunView(UUID(int=2), "run-2", "th-8"), call=decide(state, answer(asked)))
+    more = [
+        started("run-2"),
+        ev("TOOL_CALL_RESULT", messageId="r-1", toolCallId="tc-4", content="sent"),
+        *said("m3"),
+        *called("tc-5", "mail", '{"to":"x"}'),
+    ]
+    again, _ = fold(*more, state=again)
+    known = {message["id"]: message for message in again.messages.values()}
+    result = {**known.pop("r-1"), "id": "approval-response-1"}
+    ids = list(known)
+    outcome = {"type": "interrupt", "interrupts": [interrupt("ask-2", toolCallId="tc-5", **PLAIN)]}
+    again, facts = fold(
+        ev("MESSAGES_SNAPSHOT", messages=[*known.values(), result]), finished("run-2", outcome=outcome), state=again
+    )
+    assert list(again.messages) == [*ids, "approval-response-1"]  # as the specification has it
+    body = body_of(decide(again, answer(asks(facts)[0]), new_run_id="run-3"))
+    told = [message["id"] for message in body["messages"]]
+    (holder,) = [one["id"] for one in body["messages"] if "tc-4" in str(one.get("toolCalls"))]
+    assert told[told.index(holder) + 1] == "approval-response-1"
+    assert sorted(told) == sorted([*ids, "approval-response-1"])
+
+
 def test_a_call_of_an_earlier_run_may_be_ended_again_after_a_resume() -> None:
     state, asked = ask()
     again = begin(RunView(UUID(int=2), "run-2", "th-8"), call=decide(state, answer(asked)))

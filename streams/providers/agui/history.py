@@ -159,5 +159,19 @@ def restated(messages: Messages, snapshot: Sequence[Any]) -> tuple[Messages, lis
 
 
 def outgoing(messages: Messages) -> list[Message]:
-    """What the next input carries: everything but activities, which are for the screen only."""
-    return [message for message in messages.values() if message.get("role") != "activity"]
+    """What the next input carries: everything but activities, which are for the screen only.
+
+    A result that came behind a later turn goes back to its call, since a model takes it nowhere else: a snapshot that
+    restates it under another id has it appended (agent-framework 1.7 does so).
+    """
+    kept = [message for message in messages.values() if message.get("role") != "activity"]
+    holders = {str(call.get("id")): place for place, message in enumerate(kept) for call in tool_calls(message)}
+    made: list[list[Message]] = []  # each message, and the results that go behind it
+    last_turn = -1
+    for place, message in enumerate(kept):
+        made.append([])
+        holder = holders.get(str(message.get("toolCallId")), place) if message.get("role") == "tool" else place
+        made[holder if holder < last_turn else place].append(message)
+        if message.get("role") in ("assistant", "user"):
+            last_turn = place
+    return [message for group in made for message in group]

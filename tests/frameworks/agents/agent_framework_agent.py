@@ -26,7 +26,11 @@ class Scripted(FunctionInvocationLayer[Any], BaseChatClient[Any]):
     def _inner_get_response(
         self, *, messages: Sequence[Message], stream: bool, options: Mapping[str, Any], **_: Any
     ) -> Any:
-        calls = recorder.wanted(messages[-1].text) if messages[-1].role == "user" else []
+        said, answered = "", 0
+        for message in messages:
+            results = sum(content.type == "function_result" for content in message.contents)
+            said, answered = (message.text, 0) if message.role == "user" else (said, answered + results)
+        calls = recorder.next_calls(said, answered)
         contents = [Content.from_text("I will do that." if calls else "Done.")] + [
             Content.from_function_call(f"call_{uuid4().hex[:12]}", name, arguments=arguments)
             for name, arguments in calls

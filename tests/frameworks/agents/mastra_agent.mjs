@@ -19,7 +19,8 @@ const { z } = await installed("zod");
 
 const EMAIL = { to: "ana@shop.example", subject: "Invoice", body: "Hello Ana,\nhere it is. 🤖" };
 const DELETION = { table: "orders", where: "id = 7" };
-const CALLS = { "e-mail": ["send_email", EMAIL], delete: ["delete_records", DELETION] };
+const LETTER = { ...EMAIL, body: "Žluťoučký kůň 🐎\n".repeat(10_000) };
+const CALLS = { "e-mail": ["send_email", EMAIL], delete: ["delete_records", DELETION], letter: ["send_email", LETTER] };
 const effects = [];
 const posts = [];
 
@@ -63,9 +64,13 @@ const scripted = {
 
 let made = 0;
 function* answer(prompt) {
-  const last = prompt.at(-1);
-  const words = last.role === "user" ? last.content.map((part) => part.text ?? "").join(" ") : "";
-  const calls = Object.keys(CALLS).filter((word) => words.includes(word));
+  const start = prompt.findLastIndex((message) => message.role === "user");
+  const words = prompt[start].content.map((part) => part.text ?? "").join(" ");
+  const results = prompt.slice(start).filter((message) => message.role === "tool");
+  const answered = results.flatMap((message) => message.content).length;
+  let calls = Object.keys(CALLS).filter((word) => words.includes(word));
+  if (words.includes("then")) calls = calls.slice(answered, answered + 1);
+  else if (answered) calls = [];
   yield { type: "stream-start", warnings: [] };
   yield { type: "text-start", id: "said" };
   yield { type: "text-delta", id: "said", delta: calls.length ? "I will do that." : "Done." };

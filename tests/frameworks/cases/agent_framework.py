@@ -11,6 +11,7 @@ CASES = [
         edit=True,
         reason=False,
         several="bundle",
+        chains=True,
         turns_reasons_away=True,
         outcome=None,
     ),
