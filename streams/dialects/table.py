@@ -145,8 +145,8 @@ ROWS = (
         root=("metadata", "agent_framework"),
         places=(Place(("function_call", "arguments"), ("function_call", "name")),),
         made_up="confirm_changes",
-        # The server keeps what waits, but no conversation unless it was given a store: without ours, the model that goes
-        # on would see the call's result alone.
+        # The server keeps what waits, but no conversation unless it was given a store: without ours, the model that
+        # goes on would see the call's result alone.
         several="bundle",  # one yes and one no never completes: the no is asked again for ever
         no_reason="this framework takes a reason for changed arguments and refuses the answer",
         refuses_reason=True,
