@@ -64,6 +64,11 @@ def command(payload: Any, **more: Any) -> dict[str, Any]:
     return {"forwardedProps": {"command": {"resume": payload, **more}}}
 
 
+def keyed(payload: Any, given: str = HEX) -> dict[str, Any]:
+    """LangGraph's way: by the id, since an answer without one goes to whatever waits by now."""
+    return command({given: payload})
+
+
 def spoken(payload: Any, call_id: str) -> dict[str, Any]:
     """A trailing tool message."""
     return {"role": "tool", "toolCallId": call_id, "content": payload}
@@ -209,9 +214,9 @@ CASES: dict[str, Case] = {
             paused(langgraph(NODE, reason="tool_call", toolCallId="tc-4", responseSchema=WITH_EDIT)),
         ],
         name="langgraph",
-        approve=entry(YES, HEX),
-        reject=entry(NO, HEX),
-        edit=entry(EDIT, HEX),
+        approve=keyed(YES),
+        reject=keyed(NO),
+        edit=keyed(EDIT),
         taken=[
             ev("MESSAGES_SNAPSHOT", messages=[{"id": "t", "role": "tool", "toolCallId": "tc-4", "content": "sent"}])
         ],
@@ -221,10 +226,10 @@ CASES: dict[str, Case] = {
     "langgraph, its middleware": Case(
         [*mail(), on_interrupt(HITL), paused(langgraph(HITL))],
         name="langgraph",
-        approve=entry({"decisions": [decision("approve")]}, HEX),
-        reject=entry({"decisions": [decision("reject")]}, HEX),
-        reasoned=entry({"decisions": [decision("reject", message="wrong person")]}, HEX),
-        edit=entry({"decisions": [edited_action()]}, HEX),
+        approve=keyed({"decisions": [decision("approve")]}),
+        reject=keyed({"decisions": [decision("reject")]}),
+        reasoned=keyed({"decisions": [decision("reject", message="wrong person")]}),
+        edit=keyed({"decisions": [edited_action()]}),
         taken=[*mail(), result()],
         key=HEX,
         verified=True,
@@ -232,10 +237,10 @@ CASES: dict[str, Case] = {
     "langgraph, one interrupt a call": Case(
         [*mail(), on_interrupt(PER_CALL, response_schema=ALL_KINDS), paused(langgraph(PER_CALL, toolCallId="tc-4"))],
         name="langgraph",
-        approve=entry(decision("approve"), HEX),
-        reject=entry(decision("reject"), HEX),
-        reasoned=entry(decision("reject", message="wrong person"), HEX),
-        edit=entry(edited_action(), HEX),
+        approve=keyed(decision("approve")),
+        reject=keyed(decision("reject")),
+        reasoned=keyed(decision("reject", message="wrong person")),
+        edit=keyed(edited_action()),
         taken=[*mail(), result()],
         key=HEX,
         verified=True,
@@ -243,9 +248,9 @@ CASES: dict[str, Case] = {
     "langgraph, defaults": Case(
         [*mail(), on_interrupt(NODE), finished()],
         name="langgraph",
-        approve=command(YES),
-        reject=command(NO),
-        edit=command(EDIT),
+        approve=keyed(YES),
+        reject=keyed(NO),
+        edit=keyed(EDIT),
         taken=[
             ev("MESSAGES_SNAPSHOT", messages=[{"id": "t", "role": "tool", "toolCallId": "tc-4", "content": "sent"}])
         ],
@@ -255,10 +260,10 @@ CASES: dict[str, Case] = {
     "langgraph, defaults with its middleware": Case(
         [*mail(), on_interrupt(HITL), finished()],
         name="langgraph",
-        approve=command({"decisions": [decision("approve")]}),
-        reject=command({"decisions": [decision("reject")]}),
-        reasoned=command({"decisions": [decision("reject", message="wrong person")]}),
-        edit=command({"decisions": [edited_action()]}),
+        approve=keyed({"decisions": [decision("approve")]}),
+        reject=keyed({"decisions": [decision("reject")]}),
+        reasoned=keyed({"decisions": [decision("reject", message="wrong person")]}),
+        edit=keyed({"decisions": [edited_action()]}),
         taken=[*mail(), result()],
         key=HEX,
         verified=True,
