@@ -151,8 +151,9 @@ class LangGraph(Plain):
     ) -> Call:
         """POST /threads/{id}/runs `{command: {resume: {interrupt id: payload}}}`, a run that answers one interrupt.
 
-        Always by the id, which is exact: an id that the thread does not wait for runs nothing and is asked anew. A
-        second answer while the run of the first goes on is queued by the platform.
+        Always by the id: one that the thread does not wait for runs nothing and is asked anew, but for the first id of
+        a node that asks several times in one go, which langgraph 1.2.22 takes for its next question. A second answer
+        while the run of the first goes on is queued by the platform.
         """
         if len(answers) != 1:
             raise WireError("LangGraph takes one answer a call here")

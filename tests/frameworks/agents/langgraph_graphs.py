@@ -1,6 +1,7 @@
 """LangGraph graphs over a scripted model: a node that asks by itself, and the middleware for people in the loop."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NotRequired
 from uuid import uuid4
 
@@ -8,8 +9,10 @@ import recorder
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.language_models.chat_models import generate_from_stream
+from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.tools import tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import interrupt
@@ -46,14 +49,26 @@ class Scripted(BaseChatModel):
     def bind_tools(self, tools: Sequence[Any], **_: Any) -> "Scripted":
         return self
 
+    def _stream(self, messages: list[BaseMessage], *_: Any, **__: Any) -> Iterator[ChatGenerationChunk]:
+        words, answered = "", 0  # without any: an answer came to a thread that is not known
+        for message in messages:
+            if isinstance(message, HumanMessage):
+                words, answered = message.text, 0
+            answered += isinstance(message, ToolMessage)
+        calls = recorder.next_calls(words, answered)
+        yield ChatGenerationChunk(message=AIMessageChunk(content="I will do that. " if calls else "Done."))
+        for index, (name, arguments) in enumerate(calls):
+            spelled, call_id = json.dumps(arguments), f"call_{uuid4().hex[:12]}"
+            yield _chunk(name=name, args="", id=call_id, index=index)
+            for piece in (spelled[:25], spelled[25:]):
+                yield _chunk(name=None, args=piece, id=None, index=index)
+
     def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
-        last = messages[-1] if messages else None  # none: an answer came to a thread that is not known
-        calls = [] if last is None or isinstance(last, ToolMessage) else recorder.wanted(last.text)
-        said = AIMessage(
-            content="I will do that. " if calls else "Done.",
-            tool_calls=[{"name": name, "args": args, "id": f"call_{uuid4().hex[:12]}"} for name, args in calls],
-        )
-        return ChatResult(generations=[ChatGeneration(message=said)])
+        return generate_from_stream(self._stream(messages))
+
+
+def _chunk(**call: Any) -> ChatGenerationChunk:
+    return ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[tool_call_chunk(**call)]))
 
 
 async def model(state: MessagesState) -> dict[str, Any]:

@@ -7,12 +7,10 @@ from tests.frameworks.cases.base import EMAIL, Case
 YES, NO = {"approved": True}, {"approved": False}
 WHOLE = {"name": "send_email", "args": EMAIL, "message": "May this run?"}  # what a node of the author's own raises
 
-NODE = Case("langgraph-node", "langgraph", "/node", "langgraph", True, True, "turns", outcome=None)
-TYPED = replace(NODE, name="langgraph-typed", path="/typed", edit=False)
+NODE = Case("langgraph-node", "langgraph", "/node", "langgraph", True, True, "turns", outcome=None, chains=True)
+TYPED = replace(NODE, name="langgraph-typed", path="/typed", edit=False, chains=False)
 OWN = replace(TYPED, name="langgraph-own", path="/own", reason=False, answer=YES, refusal=NO)
-HITL = Case(
-    "langgraph-hitl", "langgraph", "/hitl", "langgraph-hitl", True, True, "each", family="langgraph", outcome=None
-)
+HITL = replace(NODE, name="langgraph-hitl", path="/hitl", dialect="langgraph-hitl", family="langgraph", several="each")
 PER_CALL = replace(HITL, name="langgraph-percall", path="/percall", dialect="langgraph-percall")
 
 
