@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 
 import pytest
 from django.db import connection
@@ -9,6 +10,7 @@ from django.db import connection
 from approvals import audit
 from approvals.models import AuditEntry
 from dashboard.desk import frameworks
+from streams import dialects
 from streams.models import Event, Provider, Run
 from tests.dialects import pauses
 
@@ -104,9 +106,10 @@ def test_a_run_that_began_before_the_account_was_set_changes_it_no_more() -> Non
 
 
 @pytest.mark.parametrize(
-    ("dialect", "marked"), [("", False), ("pydantic-ai-server", True), ("langgraph", False), ("plain", False)]
+    ("dialect", "marked"), [("", False), ("strands", True), ("langgraph", False), ("plain", False)]
 )
-def test_a_dialect_that_was_not_tried_is_marked(dialect: str, marked: bool) -> None:
+def test_a_dialect_that_was_not_tried_is_marked(dialect: str, marked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(dialects._ROWS, "strands", replace(dialects.DIALECTS["strands"], verified=False))
     known = frameworks.of(pauses.server(dialect=dialect))
     assert known is not None
     assert known.unverified == marked

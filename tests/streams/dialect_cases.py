@@ -187,6 +187,7 @@ CASES: dict[str, Case] = {
         edit=entry(EDIT, "int-tc-4"),
         nobody=cancelled("int-tc-4"),
         key="int-tc-4",
+        verified=True,
     ),
     "agent-framework": Case(
         [
