@@ -10,8 +10,7 @@ Path = tuple[str | int, ...]
 # `type` says it, alone or in a list `decisions` with one for each action.
 Shape = Literal["form", "key", "decision", "decisions"]
 # Several questions of one pause - each: any mix of answers. bundle: all approved or all refused, so they are one
-# question. keyed: by their ids in a command, a single one too. one: only one answer counts, so that of several none
-# can be approved.
+# question. keyed: by their ids in a command. one: only one answer counts, so that of several none can be approved.
 Several = Literal["each", "bundle", "keyed", "one"]
 Channel = Literal["resume", "object", "command", "keyed", "tool"]
 

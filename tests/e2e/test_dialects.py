@@ -23,12 +23,11 @@ def events(body: dict[str, Any]) -> list[dict[str, Any]]:
     ids = {"threadId": body["threadId"], "runId": body["runId"]}
     begins, ends = {"type": "RUN_STARTED", **ids}, {"type": "RUN_FINISHED", **ids}
     task = body["messages"][0]["content"] if body["messages"] else ""
-    command = body["forwardedProps"].get("command")
-    if not command:
+    if not body.get("resume"):
         asks = pauses.strands() if "strands" in task else pauses.per_call("approve", "edit", "reject")
         paused = {**ends, "outcome": {"type": "interrupt", "interrupts": [asks]}}
         return [begins, *(json.loads(frame.data) for frame in pauses.mail()), paused]
-    (said,) = command["resume"].values()
+    said = body["resume"][0]["payload"]
     edited = said["edited_action"]["args"] if said["type"] == "edit" else PROPOSED
     ran = edited if body["state"].get("honest") else PROPOSED
     told = [*pauses.mail(arguments=json.dumps(ran)), pauses.result()]

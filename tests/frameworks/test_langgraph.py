@@ -11,7 +11,7 @@ from tests.frameworks.conftest import Peer
 
 pytestmark = [pytest.mark.process, pytest.mark.long]
 
-ADAPTER = [case for case in CASES if case.framework == "langgraph" and case.chains]
+BY_ID = [case for case in CASES if "answer_by_id" in case.settings]
 PLATFORM = [case for case in CASES if case.framework == "langgraph_platform" and case.chains]
 NO = {"hitl": {"decisions": [{"type": "reject"}]}, "percall": {"type": "reject"}, "node": {"approved": False}}
 
@@ -20,8 +20,8 @@ def post(url: str, body: dict[str, Any]) -> None:
     httpx.post(url, json=body, trust_env=False, timeout=PATIENT_S).raise_for_status()
 
 
-@pytest.mark.parametrize("peer", ADAPTER, indirect=True, ids=lambda case: case.name)
-def test_an_answer_never_goes_to_a_question_that_nobody_here_saw(peer: Peer) -> None:
+@pytest.mark.parametrize("peer", BY_ID, indirect=True, ids=lambda case: case.name)
+def test_an_answer_by_id_never_goes_to_a_question_that_nobody_here_saw(peer: Peer) -> None:
     """Somebody else refuses our question and asks for another call: our yes must not be that one's."""
     run_id, (asked,) = peer.asks("Send the e-mail")
     thread = {"threadId": peer.on.run(run_id)["thread_id"], "state": {}, "tools": [], "context": []}

@@ -64,11 +64,6 @@ def command(payload: Any, **more: Any) -> dict[str, Any]:
     return {"forwardedProps": {"command": {"resume": payload, **more}}}
 
 
-def keyed(payload: Any, given: str = HEX) -> dict[str, Any]:
-    """LangGraph's way: by the id, since an answer without one goes to whatever waits by now."""
-    return command({given: payload})
-
-
 def spoken(payload: Any, call_id: str) -> dict[str, Any]:
     """A trailing tool message."""
     return {"role": "tool", "toolCallId": call_id, "content": payload}
@@ -215,9 +210,9 @@ CASES: dict[str, Case] = {
             paused(langgraph(NODE, reason="tool_call", toolCallId="tc-4", responseSchema=WITH_EDIT)),
         ],
         name="langgraph",
-        approve=keyed(YES),
-        reject=keyed(NO),
-        edit=keyed(EDIT),
+        approve=entry(YES, HEX),
+        reject=entry(NO, HEX),
+        edit=entry(EDIT, HEX),
         taken=[
             ev("MESSAGES_SNAPSHOT", messages=[{"id": "t", "role": "tool", "toolCallId": "tc-4", "content": "sent"}])
         ],
@@ -227,10 +222,10 @@ CASES: dict[str, Case] = {
     "langgraph, its middleware": Case(
         [*mail(), on_interrupt(HITL), paused(langgraph(HITL))],
         name="langgraph",
-        approve=keyed({"decisions": [decision("approve")]}),
-        reject=keyed({"decisions": [decision("reject")]}),
-        reasoned=keyed({"decisions": [decision("reject", message="wrong person")]}),
-        edit=keyed({"decisions": [edited_action()]}),
+        approve=entry({"decisions": [decision("approve")]}, HEX),
+        reject=entry({"decisions": [decision("reject")]}, HEX),
+        reasoned=entry({"decisions": [decision("reject", message="wrong person")]}, HEX),
+        edit=entry({"decisions": [edited_action()]}, HEX),
         taken=[*mail(), result()],
         key=HEX,
         verified=True,
@@ -238,10 +233,10 @@ CASES: dict[str, Case] = {
     "langgraph, one interrupt a call": Case(
         [*mail(), on_interrupt(PER_CALL, response_schema=ALL_KINDS), paused(langgraph(PER_CALL, toolCallId="tc-4"))],
         name="langgraph",
-        approve=keyed(decision("approve")),
-        reject=keyed(decision("reject")),
-        reasoned=keyed(decision("reject", message="wrong person")),
-        edit=keyed(edited_action()),
+        approve=entry(decision("approve"), HEX),
+        reject=entry(decision("reject"), HEX),
+        reasoned=entry(decision("reject", message="wrong person"), HEX),
+        edit=entry(edited_action(), HEX),
         taken=[*mail(), result()],
         key=HEX,
         verified=True,
@@ -249,9 +244,9 @@ CASES: dict[str, Case] = {
     "langgraph, defaults": Case(
         [*mail(), on_interrupt(NODE), finished()],
         name="langgraph",
-        approve=keyed(YES),
-        reject=keyed(NO),
-        edit=keyed(EDIT),
+        approve=command(YES),
+        reject=command(NO),
+        edit=command(EDIT),
         taken=[
             ev("MESSAGES_SNAPSHOT", messages=[{"id": "t", "role": "tool", "toolCallId": "tc-4", "content": "sent"}])
         ],
@@ -261,10 +256,10 @@ CASES: dict[str, Case] = {
     "langgraph, defaults with its middleware": Case(
         [*mail(), on_interrupt(HITL), finished()],
         name="langgraph",
-        approve=keyed({"decisions": [decision("approve")]}),
-        reject=keyed({"decisions": [decision("reject")]}),
-        reasoned=keyed({"decisions": [decision("reject", message="wrong person")]}),
-        edit=keyed({"decisions": [edited_action()]}),
+        approve=command({"decisions": [decision("approve")]}),
+        reject=command({"decisions": [decision("reject")]}),
+        reasoned=command({"decisions": [decision("reject", message="wrong person")]}),
+        edit=command({"decisions": [edited_action()]}),
         taken=[*mail(), result()],
         key=HEX,
         verified=True,

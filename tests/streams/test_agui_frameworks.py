@@ -43,8 +43,8 @@ from tests.streams.dialect_cases import (
     after,
     crewai,
     decision,
+    entry,
     fold,
-    keyed,
     langgraph,
     mail,
     on_interrupt,
@@ -84,10 +84,18 @@ def test_each_action_of_an_interrupt_is_a_question_and_the_decisions_go_by_place
     ]
     mail_asked, delete = found
     body = answered(state, answer(delete, "reject", reason="no"), answer(mail_asked, edited='{"n": 5}'))
-    edited = decision("edit", edited_action={"name": "send_email", "args": {"n": 5}})
-    assert body["forwardedProps"]["command"]["resume"] == {
-        HEX: {"decisions": [edited, decision("reject", message="no")]}
-    }
+    assert (
+        body["resume"]
+        == entry(
+            {
+                "decisions": [
+                    decision("edit", edited_action={"name": "send_email", "args": {"n": 5}}),
+                    decision("reject", message="no"),
+                ]
+            },
+            HEX,
+        )["resume"]
+    )
 
 
 def test_actions_are_found_again_when_their_interrupt_is() -> None:
@@ -166,7 +174,7 @@ def test_a_call_that_takes_no_plain_yes_is_not_approved() -> None:
 def test_a_call_whose_schema_nobody_told_takes_yes_and_no_and_no_changes() -> None:
     state, (asked,) = one(*mail(), paused(langgraph(PER_CALL, toolCallId="tc-4")))
     assert (asked.problem, asked.edit) == ("", False)
-    assert answered(state, answer(asked))["forwardedProps"] == keyed({"type": "approve"})["forwardedProps"]
+    assert answered(state, answer(asked))["resume"][0]["payload"] == {"type": "approve"}
 
 
 def test_a_question_of_which_only_the_author_knows_the_answer_takes_one_that_a_person_writes() -> None:
@@ -176,7 +184,7 @@ def test_a_question_of_which_only_the_author_knows_the_answer_takes_one_that_a_p
         False,
         {"langgraph": {"raw": {"choose": ["red", "blue"]}, "ns": None}},
     )
-    assert answered(state, answer(asked, answer='"blue"'))["forwardedProps"] == keyed("blue")["forwardedProps"]
+    assert answered(state, answer(asked, answer='"blue"'))["resume"][0]["payload"] == "blue"
     for verdict in ("approve", "reject", "nobody"):
         with pytest.raises(WireError):
             answered(state, answer(asked, verdict))
@@ -447,7 +455,7 @@ def test_forwarded_properties_go_along_without_an_old_command() -> None:
     call = Call("POST", URL, body=json.dumps(body).encode())
     state, facts = tapes.play("langgraph/legacy-01-run1-email", call=call)
     sent_body = answered(state, answer(asks(facts)[0]))
-    assert sent_body["forwardedProps"] == {"tenant": 5, "command": {"resume": {state.asks[0].id: {"approved": True}}}}
+    assert sent_body["forwardedProps"] == {"tenant": 5, "command": {"resume": {"approved": True}}}
     call = Call("POST", URL, body=json.dumps({**body, "forwardedProps": [1]}).encode())
     state, facts = tapes.play("langgraph/legacy-01-run1-email", call=call)
     with pytest.raises(WireError, match="no object"):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tests.streams import tapes
 from tests.streams.agui_frames import RUN, agui, answer, asks, broken, end, question
 
 ACCOUNT = Account("http://127.0.0.1/")
+BY_ID = {"answer_by_id": True}
 UNKNOWN = ("truncated", "unknown")
 
 
@@ -224,44 +226,37 @@ def test_our_answer_is_the_request_that_worked_on_the_wire(name: str, verdicts: 
     if name.startswith("agent_framework/"):  # it took the answer without the conversation, and its model then had none
         assert [one["role"] for one in ours["messages"]][:2] == ["user", "assistant"]
         ours["messages"] = []
-    assert ours == (keyed(theirs, ours) if name.startswith("langgraph/") else theirs)
-
-
-def keyed(theirs: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
-    """A recorded answer to what waits, as one to its question: it was one of those ids, and nothing else differs."""
-    ((given, _),) = ours["forwardedProps"]["command"]["resume"].items()
-    resume = theirs.get("resume")
-    payload = resume[0]["payload"] if resume else theirs["forwardedProps"]["command"]["resume"]
-    assert not resume or resume[0]["interruptId"] == given
-    body = {key: value for key, value in theirs.items() if key != "resume"}
-    return {**body, "forwardedProps": {**theirs["forwardedProps"], "command": {"resume": {given: payload}}}}
+    assert ours == theirs
 
 
 def edit(asked: Any) -> Answer:
     return answer(asked, edited=EDITED)
 
 
-OTHERS = [("05-reject", reject), ("09-approve-with-edited-args", edit)]
-
-
-@pytest.mark.parametrize(("case", "verdict"), OTHERS)
-def test_our_other_entries_are_those_that_worked_on_the_wire(case: str, verdict: Any) -> None:
+@pytest.mark.parametrize("prefix", ["agent_framework/", "langgraph/", "langgraph/hitl-", "langgraph/percall-"])
+@pytest.mark.parametrize(("case", "verdict"), [("05-reject", reject), ("09-approve-with-edited-args", edit)])
+def test_our_other_entries_are_those_that_worked_on_the_wire(prefix: str, case: str, verdict: Any) -> None:
     """Threads whose first run was not recorded: their entry, given to another thread's question."""
-    (ours,) = our_answer("agent_framework/02-approve", verdict)["resume"]
-    (theirs,) = tapes.posted(f"agent_framework/{case}")["resume"]
+    (ours,) = our_answer(f"{prefix}02-approve", verdict)["resume"]
+    (theirs,) = tapes.posted(f"{prefix}{case}")["resume"]
     assert {**ours, "interruptId": ""} == {**theirs, "interruptId": ""}
 
 
+@pytest.mark.parametrize(("case", "verdict"), [("05-reject", reject), ("09-approve-with-edited-args", edit)])
+def test_our_commands_are_those_that_worked_on_the_wire(case: str, verdict: Any) -> None:
+    ours = our_answer("langgraph/legacy-02-approve", verdict)["forwardedProps"]
+    assert ours == tapes.posted(f"langgraph/legacy-{case}")["forwardedProps"]
+
+
 @pytest.mark.parametrize("prefix", ["", "hitl-", "percall-", "legacy-"])
-@pytest.mark.parametrize(("case", "verdict"), OTHERS)
-def test_our_other_payloads_are_those_that_worked_on_the_wire(prefix: str, case: str, verdict: Any) -> None:
-    ours = our_answer(f"langgraph/{prefix}02-approve", verdict)
-    (payload,) = ours["forwardedProps"]["command"]["resume"].values()
-    theirs = tapes.posted(f"langgraph/{prefix}{case}")
-    if prefix == "legacy-":
-        assert payload == theirs["forwardedProps"]["command"]["resume"]
-    else:
-        assert [payload] == [entry["payload"] for entry in theirs["resume"]]
+def test_an_account_may_have_langgraph_answered_by_the_questions_id(prefix: str) -> None:
+    """The same payload, in the one form in which its server looks at the id."""
+    name = f"langgraph/{prefix}02-approve"
+    plain, by_id = our_answer(name, approve), our_answer(name, approve, account=replace(ACCOUNT, options=BY_ID))
+    payload = plain["resume"][0]["payload"] if "resume" in plain else plain["forwardedProps"]["command"]["resume"]
+    ((given, said),) = by_id["forwardedProps"]["command"]["resume"].items()
+    assert (said, len(given), "resume" in by_id) == (payload, 32, False)
+    assert given == plain.get("resume", [{"interruptId": given}])[0]["interruptId"]
 
 
 def test_agent_framework_is_sent_no_reason_since_it_refuses_the_answer_for_one() -> None:
@@ -302,9 +297,8 @@ def test_two_calls_are_asked_by_langgraph_as_its_graph_does() -> None:
 def test_two_calls_of_langgraph_are_answered_as_each_way_of_asking_wants() -> None:
     state, facts = tapes.play("langgraph/hitl-16-run1-both-tools")
     answers = [approve(asks(facts)[0]), reject(asks(facts)[1])]
-    body = json.loads(agui.decision_call(ACCOUNT, RUN, state, answers, new_run_id="n").body or b"")
-    (payload,) = body["forwardedProps"]["command"]["resume"].values()
-    assert payload == {"decisions": [{"type": "approve"}, {"type": "reject"}]}
+    (entry,) = json.loads(agui.decision_call(ACCOUNT, RUN, state, answers, new_run_id="n").body or b"")["resume"]
+    assert entry["payload"] == {"decisions": [{"type": "approve"}, {"type": "reject"}]}
     state, facts = tapes.play("langgraph/percall-16-run1-both-tools")
     answers = [approve(asks(facts)[0]), reject(asks(facts)[1])]
     body = json.loads(agui.decision_call(ACCOUNT, RUN, state, answers, new_run_id="n").body or b"")

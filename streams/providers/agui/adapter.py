@@ -153,7 +153,8 @@ class AGUI(Plain):
         self, account: Account, run: RunView, state: State, answers: Sequence[Answer], *, new_run_id: str = ""
     ) -> Call:
         """The next run on the thread, with an entry for every open question. Raises WireError: nothing is sent then."""
-        return self._post(account, answer.run_input(state, answers, new_run_id))
+        by_id = account.options.get("answer_by_id") is True
+        return self._post(account, answer.run_input(state, answers, new_run_id, by_id=by_id))
 
     def read_refusal(self, status: int, body: bytes) -> Refusal:
         """The protocol names no shape for HTTP errors."""

@@ -21,8 +21,11 @@ APPROVED: Final = '{"approved":true}'
 OURS: Final = "answer-"  # how ids of our own tool messages begin
 
 
-def run_input(state: State, answers: Sequence[Answer], new_run_id: str) -> dict[str, Any]:
-    """RunAgentInput for the next run. Raises WireError where the wire cannot carry an answer."""
+def run_input(state: State, answers: Sequence[Answer], new_run_id: str, *, by_id: bool = False) -> dict[str, Any]:
+    """RunAgentInput for the next run. Raises WireError where the wire cannot carry an answer.
+
+    `by_id`: a server that does not look at the id of an answer gets it in a form in which it does.
+    """
     if not state.asks:
         raise WireError("the run asks for nothing: no answer may be sent")
     if not new_run_id or new_run_id in (state.opening.run_id, state.run_id):
@@ -35,11 +38,9 @@ def run_input(state: State, answers: Sequence[Answer], new_run_id: str) -> dict[
     _check_carried(state.asks, by_key)
     remembered = _remembered(state.asks)
     messages = [] if remembered else list(history.outgoing(state.messages))
-    made = _options(state)
     theirs = [ask for ask in state.asks if not ask.frontend]
-    channel = theirs[0].channel if theirs else "tool"
-    if any(ask.channel != channel for ask in theirs):
-        raise WireError("the questions would have to be answered in several ways at once")
+    channel = _channel(theirs, by_id=by_id)
+    made = _options(state, channel)
     resume: Any = None
     match channel:
         case "resume":
@@ -81,12 +82,23 @@ def encoded(body: Mapping[str, Any]) -> bytes:
         raise WireError(f"the input is not JSON: {exc}") from exc
 
 
-def _options(state: State) -> dict[str, Any]:
+def _channel(asks: Sequence[Ask], *, by_id: bool) -> str:
+    """How the answers travel. Raises WireError where that would be in several ways at once."""
+    channels = {ask.channel for ask in asks}
+    if len(channels) > 1:
+        raise WireError("the questions would have to be answered in several ways at once")
+    exact = all(dialects.named(ask.dialect).several == "keyed" and told.KEYS.fullmatch(ask.id) for ask in asks)
+    if by_id and asks and exact:
+        return "keyed"
+    return channels.pop() if channels else "tool"
+
+
+def _options(state: State, channel: str) -> dict[str, Any]:
     """What goes along. A command was an answer, or a start's own: it must not be said again with the next answer."""
     opening, forwarded = state.opening, state.opening.forwarded
     if isinstance(forwarded, Mapping):
         forwarded = {key: value for key, value in forwarded.items() if key != "command"}
-    elif any(ask.channel in ("command", "keyed") for ask in state.asks):
+    elif channel in ("command", "keyed"):
         raise WireError("forwardedProps is no object, so that no command can be put into it")
     owned = any(not ask.frontend and dialects.named(ask.dialect).owns_state for ask in state.asks)
     value = {} if owned else state.value

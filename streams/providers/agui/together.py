@@ -12,18 +12,17 @@ from streams.providers.agui.told import JOINED, KEYS, UNANSWERABLE, Pair, key_of
 def read(pairs: list[Pair]) -> list[Pair]:
     """What several questions can be answered with depends on the server: see dialects.base.Several."""
     entries = list(dict.fromkeys((ask.channel, ask.id or ask.event or ask.key) for ask, _ in pairs))
-    rules = {dialects.named(ask.dialect).several for ask, _ in pairs}
-    if rules == {"keyed"} and all(KEYS.fullmatch(ask.id) for ask, _ in pairs):
-        # A single one too: without its id an answer goes to whatever the thread waits for by now (seen, 0.0.47).
-        return [(replace(ask, channel="keyed"), asked) for ask, asked in pairs]
     if len(entries) < 2:
         return pairs
+    rules = {dialects.named(ask.dialect).several for ask, _ in pairs}
     channels = {ask.channel for ask, _ in pairs}
     if len(channels) > 1 or len(rules) > 1:
         return _blocked(pairs, f"{UNANSWERABLE}: it asks in several ways at once")
     if rules == {"bundle"}:
         return [_bundle(pairs)]
     if rules == {"keyed"}:
+        if all(KEYS.fullmatch(ask.id) for ask, _ in pairs):
+            return [(replace(ask, channel="keyed"), asked) for ask, asked in pairs]
         return _blocked(pairs, f"{UNANSWERABLE}: several questions, and ids that cannot tell them apart")
     if rules == {"one"} or channels & {"command", "object"}:
         return _blocked(pairs, dialects.ONE_ONLY)

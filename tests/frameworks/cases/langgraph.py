@@ -52,4 +52,8 @@ PLATFORM = [
     platform(replace(HITL, several="bundle")),
     platform(PER_CALL),
 ]
-CASES = [*ADAPTER, *map(legacy, ADAPTER), *PLATFORM]
+BY_ID = [
+    replace(case, name=f"{case.name}-by-id", settings={"answer_by_id": True})
+    for case in (NODE, HITL, legacy(NODE), legacy(PER_CALL))
+]
+CASES = [*ADAPTER, *map(legacy, ADAPTER), *BY_ID, *PLATFORM]
