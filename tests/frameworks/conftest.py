@@ -11,6 +11,7 @@ import pytest
 from tests.e2e.stage import Row, Stage, stage
 from tests.frameworks.cases import CASES, Case
 from tests.frameworks.installed import Agent, serving
+from tests.long_form import LONG
 
 Serve = Callable[[str], Agent]
 
@@ -87,7 +88,7 @@ class Peer:
         return row
 
 
-@pytest.fixture(params=CASES, ids=lambda case: case.name)
+@pytest.fixture(params=[case for case in CASES if LONG or not case.long], ids=lambda case: case.name)
 def peer(request: pytest.FixtureRequest, on: Stage, serve: Serve) -> Peer:
     """Each way of asking in turn."""
     case: Case = request.param

@@ -1,7 +1,7 @@
 """Environments of agent frameworks, made once each, and their programs as processes beside a test.
 
-`agents/FRAMEWORK.txt` names what pip installs for a program in Python, `agents/FRAMEWORK.npm.txt` what npm installs for
-one on Node.
+`agents/FRAMEWORK.txt` names what pip installs for a program in Python, with the versions that were tried in
+`FRAMEWORK.constraints.txt` where the short form has it; `FRAMEWORK.npm.txt` is what npm installs for one on Node.
 """
 
 import hashlib
@@ -64,7 +64,8 @@ def command(framework: str) -> Sequence[str | Path]:
 
 def _install(folder: Path, wanted: Path, runtime: str, install: Callable[[Path, Path], None]) -> None:
     """Install what is wanted, if something else or nothing is there."""
-    mark = hashlib.sha256(wanted.read_bytes() + runtime.encode()).hexdigest()
+    tried = _constraints(wanted)
+    mark = hashlib.sha256(wanted.read_bytes() + (tried.read_bytes() if tried else b"") + runtime.encode()).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("w") as lock:
         flock(lock, LOCK_EX)
@@ -74,11 +75,17 @@ def _install(folder: Path, wanted: Path, runtime: str, install: Callable[[Path, 
             stamp.write_text(mark)
 
 
+def _constraints(wanted: Path) -> Path | None:
+    tried = wanted.with_suffix(".constraints.txt")
+    return tried if tried.exists() else None
+
+
 def _with_pip(folder: Path, wanted: Path) -> None:
     venv.create(folder, clear=True, with_pip=True, symlinks=True)
-    python = folder / "bin" / "python"
+    python, tried = folder / "bin" / "python", _constraints(wanted)
     subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", wanted],
+        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", wanted,
+         *(("-c", tried) if tried else ())],
         check=True, timeout=INSTALL_S,
     )  # fmt: skip
 

@@ -6,13 +6,14 @@ from tests.countersign import eventually
 from tests.frameworks.cases import DELETION, EMAIL
 from tests.frameworks.conftest import Peer
 
-pytestmark = [pytest.mark.process, pytest.mark.long]
+pytestmark = [pytest.mark.process, pytest.mark.frameworks]
 
 EDITED = {"to": "bo@shop.example", "subject": "Ünïcode 🤖", "body": 'line\nline\t"quoted" \\ </script>'}
 SENT = {"tool": "send_email", "arguments": EMAIL}
 DELETED = {"tool": "delete_records", "arguments": DELETION}
 
 
+@pytest.mark.long
 def test_a_run_that_needs_nobody_ends_by_itself(peer: Peer) -> None:
     run_id = peer.run("Say hello")
     row = peer.on.ended(run_id)
@@ -77,7 +78,10 @@ def test_changed_arguments_run_exactly_or_are_not_offered(peer: Peer) -> None:
     assert peer.effects() == [{"tool": "send_email", "arguments": EDITED}]
 
 
-@pytest.mark.parametrize("verdicts", ["yes yes", "yes no", "no yes", "no no"])
+@pytest.mark.parametrize(
+    "verdicts",
+    ["yes no", *[pytest.param(verdicts, marks=pytest.mark.long) for verdicts in ("yes yes", "no yes", "no no")]],
+)
 def test_two_calls_of_one_turn(peer: Peer, verdicts: str) -> None:
     several = peer.case.several
     if several == "single":
@@ -109,6 +113,7 @@ def test_two_calls_of_one_turn(peer: Peer, verdicts: str) -> None:
     assert sorted(peer.effects(), key=str) == sorted(wanted, key=str)
 
 
+@pytest.mark.long
 def test_a_kill_right_after_the_decision_never_runs_the_tool_twice(peer: Peer) -> None:
     runs = [peer.asks("Send the e-mail") for _ in range(3)]
     for _, (asked,) in runs:
@@ -119,6 +124,7 @@ def test_a_kill_right_after_the_decision_never_runs_the_tool_twice(peer: Peer) -
     assert statuses.count("delivered") <= len(peer.effects()) <= peer.posts() - 3 * peer.case.posts_to_start <= 3
 
 
+@pytest.mark.long
 def test_the_account_is_pinned_to_what_it_was_found_to_be(peer: Peer) -> None:
     _, (asked,) = peer.asks("Send the e-mail")
     if peer.case.kind == "agui":

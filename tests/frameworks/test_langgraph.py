@@ -9,7 +9,7 @@ from tests.countersign import PATIENT_S
 from tests.frameworks.cases import CASES
 from tests.frameworks.conftest import Peer
 
-pytestmark = [pytest.mark.process, pytest.mark.long]
+pytestmark = [pytest.mark.process, pytest.mark.frameworks, pytest.mark.long]
 
 BY_ID = [case for case in CASES if "answer_by_id" in case.settings]
 PLATFORM = [case for case in CASES if case.framework == "langgraph_platform" and case.chains]

@@ -8,6 +8,7 @@ from tests.frameworks.conftest import Peer
 
 pytestmark = [
     pytest.mark.process,
+    pytest.mark.frameworks,
     pytest.mark.long,
     pytest.mark.parametrize("peer", [case for case in CASES if case.chains], indirect=True, ids=lambda case: case.name),
 ]

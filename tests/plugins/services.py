@@ -14,6 +14,8 @@ def missing(environ: dict[str, str]) -> dict[str, str]:
     for marker, variable in (("postgres", "COUNTERSIGN_TEST_DATABASE_URL"), ("redis", "COUNTERSIGN_TEST_REDIS_URL")):
         if not environ.get(variable):
             why[marker] = f"{variable} is not set"
+    if environ.get("COUNTERSIGN_TEST_FRAMEWORKS") != "1":
+        why["frameworks"] = "COUNTERSIGN_TEST_FRAMEWORKS=1 is not set, which installs them"
     if chromium.find() is None:
         why["browser"] = "there is no Chromium; `python3 manage.py test` installs one where it may"
     return why

@@ -30,5 +30,6 @@ CASES = [
         several="single",
         outcome=None,
         answer={"to": EMAIL["to"]},
+        long=True,
     ),
 ]

@@ -37,6 +37,7 @@ class Case:
     settings: dict[str, Any] = field(default_factory=dict)  # of the account
     answer: Any = None  # what approves, where only the agent's author knows it
     refusal: Any = None
+    long: bool = False  # only tried in the long form: a variant of another one, or heavy to install
 
     def says(self, answer: Any) -> dict[str, Any]:
         """What a decision carries besides its verdict."""

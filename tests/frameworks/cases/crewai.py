@@ -17,6 +17,7 @@ FREE = Case(
     outcome=None,
     answer="approved",
     refusal="rejected",
+    long=True,
 )
 CASES = [
     FREE,

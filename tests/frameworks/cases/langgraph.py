@@ -8,7 +8,7 @@ YES, NO = {"approved": True}, {"approved": False}
 WHOLE = {"name": "send_email", "args": EMAIL, "message": "May this run?"}  # what a node of the author's own raises
 
 NODE = Case("langgraph-node", "langgraph", "/node", "langgraph", True, True, "turns", outcome=None, chains=True)
-TYPED = replace(NODE, name="langgraph-typed", path="/typed", edit=False, chains=False)
+TYPED = replace(NODE, name="langgraph-typed", path="/typed", edit=False, chains=False, long=True)
 OWN = replace(TYPED, name="langgraph-own", path="/own", reason=False, answer=YES, refusal=NO)
 HITL = replace(NODE, name="langgraph-hitl", path="/hitl", dialect="langgraph-hitl", family="langgraph", several="each")
 PER_CALL = replace(HITL, name="langgraph-percall", path="/percall", dialect="langgraph-percall")
@@ -16,7 +16,8 @@ PER_CALL = replace(HITL, name="langgraph-percall", path="/percall", dialect="lan
 
 def legacy(case: Case) -> Case:
     """As the adapter asks where nobody set anything: by a CUSTOM event, without an outcome."""
-    return replace(case, name=case.name.replace("langgraph", "langgraph-legacy"), path=f"/legacy{case.path}")
+    long = case.path != NODE.path
+    return replace(case, name=case.name.replace("langgraph", "langgraph-legacy"), path=f"/legacy{case.path}", long=long)
 
 
 def platform(case: Case) -> Case:
@@ -31,6 +32,7 @@ def platform(case: Case) -> Case:
         family="",
         workflow=case.path.removeprefix("/"),
         outcome="completed",
+        long=True,
     )
 
 
@@ -53,7 +55,7 @@ PLATFORM = [
     platform(PER_CALL),
 ]
 BY_ID = [
-    replace(case, name=f"{case.name}-by-id", settings={"answer_by_id": True})
+    replace(case, name=f"{case.name}-by-id", settings={"answer_by_id": True}, long=True)
     for case in (NODE, HITL, legacy(NODE), legacy(PER_CALL))
 ]
 CASES = [*ADAPTER, *map(legacy, ADAPTER), *BY_ID, *PLATFORM]

@@ -4,5 +4,7 @@ from dataclasses import replace
 
 from tests.frameworks.cases.base import Case
 
-STANDARD = Case("mastra", "mastra", "/", "mastra", edit=True, reason=True, several="turns", chains=True, outcome=None)
+STANDARD = Case(
+    "mastra", "mastra", "/", "mastra", edit=True, reason=True, several="turns", chains=True, outcome=None, long=True
+)
 CASES = [STANDARD, replace(STANDARD, name="mastra-legacy", path="/legacy")]

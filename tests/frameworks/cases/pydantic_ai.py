@@ -8,7 +8,9 @@ CLIENT = Case("pydantic-ai", "pydantic_ai", "/", "pydantic-ai", edit=True, reaso
 SERVER = replace(
     CLIENT, name="pydantic-ai-server", path="/server", dialect="pydantic-ai-server", pin="pydantic-ai-server"
 )
-STORE = replace(SERVER, name="pydantic-ai-store", path="/store")
-UNPINNED = [replace(CLIENT, name=f"{case.name}-unpinned", path=case.path) for case in (SERVER, STORE)]  # is taken too
+STORE = replace(SERVER, name="pydantic-ai-store", path="/store", long=True)
+UNPINNED = [
+    replace(CLIENT, name=f"{case.name}-unpinned", path=case.path, long=True) for case in (SERVER, STORE)
+]  # is taken too
 
 CASES = [CLIENT, SERVER, STORE, *UNPINNED]
