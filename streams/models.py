@@ -18,6 +18,9 @@ def check_base_url(url: str) -> None:
         raise ValidationError(why)
 
 
+SWITCHES = ("four_eyes", "answer_by_id")  # options of an account that are on or off
+
+
 class Provider(models.Model):
     """One account at one agent provider, or one AG-UI agent server."""
 
@@ -40,6 +43,12 @@ class Provider(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """Raise ValidationError for a switch that is neither on nor off: it would be taken for off, without a word."""
+        options = self.options if isinstance(self.options, dict) else {}
+        if wrong := [name for name in SWITCHES if not isinstance(options.get(name, False), bool)]:
+            raise ValidationError({"options": f"{wrong[0]} is true or false"})
 
     def set_secret(self, secret: str) -> None:
         """Seal a new secret (not saved yet) and lift a credential alert."""

@@ -286,6 +286,7 @@ def test_without_a_field_key_no_secret_is_taken(boss: Client, settings: Any) -> 
         ('{"a": 1, "a": 2}', "a stands in it twice"),
         ('{"a": NaN}', "NaN is no number of JSON"),
         ("[" * 50_000, "nested too deeply"),
+        ('{"four_eyes": "yes"}', "four_eyes is true or false"),
     ],
 )
 def test_what_is_wrong_with_the_options_is_said_with_its_place(boss: Client, options: str, said: str) -> None:

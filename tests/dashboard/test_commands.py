@@ -70,6 +70,8 @@ def test_adding_a_provider_prints_its_id_and_keeps_the_secret_sealed(monkeypatch
         ({"--webhook-secret-env": "PATH"}, "webhook_secret: a provider of kind 'agui' sends no webhooks"),
         ({"--dialect": "klingon"}, "dialect: unknown dialect 'klingon'; there are "),
         ({"--option": "novalue"}, "--option: 'novalue'"),
+        ({"--option": "four_eyes=yes"}, "options: four_eyes is true or false"),
+        ({"--option": "answer_by_id=1"}, "options: answer_by_id is true or false"),
     ],
 )
 def test_a_provider_that_cannot_be_added_names_the_field(changed: dict[str, str], said: str) -> None:
