@@ -8,21 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.stage import Row, Stage, stage
+from tests.e2e.conftest import on
+from tests.e2e.stage import Row, Stage
 from tests.frameworks.cases import CASES, Case
 from tests.frameworks.installed import Agent, serving
 from tests.long_form import LONG
 
+__all__ = ["Peer", "on", "peer", "serve"]
+
 Serve = Callable[[str], Agent]
-
-
-@pytest.fixture(scope="session")
-def on(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Everything of ours that runs."""
-    with stage(tmp_path_factory.mktemp("stage")) as made:
-        yield made
-        log = made.house.log.read_text()
-    assert "Traceback" not in log, log[-5000:]
 
 
 @pytest.fixture(scope="session")
