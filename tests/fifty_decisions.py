@@ -123,6 +123,22 @@ class Session:
         del self.doubtful[key]
         return False
 
+    def look_into(self, request_id: str) -> bool:
+        """Look at the agent what came of an answer that nobody confirmed, and say it on the page, as a person would.
+
+        False where there is nothing to say: it is not unknown any more, or nothing happened and its run is over.
+        """
+        assert self.browser is not None
+        form = form_to(self.browser.get(f"/requests/{request_id}/").text, "/resolve/")
+        asked: Row = self.api.get(f"approvals/{request_id}").raise_for_status().json()
+        run = self.api.get(f"runs/{asked['run_id']}").raise_for_status().json()
+        seen = self.agents.effects(run=run["external_id"], input_sha256=asked["input_sha256"])
+        says = "yes" if any(one["executed"] or one["skipped"] for one in seen) else "open"
+        if asked["status"] != "unknown" or form is None or not form.offers("happened", says):
+            return False
+        answer = self._post(form, {**form.fields, "note": "looked at the agent", "happened": says})
+        return answer.status_code == 200
+
     def _by_page(self) -> bool:
         chance = self.rng.random()  # drawn in any case, so that a seed asks for the same runs either way
         return self.through == "page" or (self.through == "both" and chance < 0.5)

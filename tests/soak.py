@@ -34,7 +34,8 @@ from tests.fifty_decisions import Session, settings, settle
 
 SAMPLE_S = 5.0
 FAULT_EVERY_S = 30.0
-ACK_EVERY = 8
+ACK_EVERY, ACK_S = 32, 5.0  # as a page does
+DOUBT_S = 60.0  # how old a doubt is when somebody looks into it: what was under way has ended by then
 # Not `duplicate`: without ids nothing tells a frame said twice from two frames, and both are kept.
 FAULTS: tuple[dict[str, Any], ...] = (
     {"fault": "cut", "times": 3},
@@ -102,11 +103,13 @@ class Pages:
             await asyncio.sleep(self.rng.uniform(0.5, 2.0))
 
     async def _read(self, socket: ClientConnection) -> None:
-        had = 0
+        had = told = 0
+        told_at = time.monotonic()
         async for _ in socket:
             had += 1
             self.frames += 1
-            if had % ACK_EVERY == 0 or had < ACK_EVERY:
+            if had - told >= ACK_EVERY or time.monotonic() - told_at > ACK_S:
+                told, told_at = had, time.monotonic()
                 await socket.send(json.dumps({"type": "ack", "n": had}))
 
 
@@ -181,7 +184,9 @@ def soak(
         samples = Samples(house.process.pid)
         faults: list[str] = []
         began = time.monotonic()
-        next_fault, next_decision, next_fill, drift = FAULT_EVERY_S, 5.0, 0.0, 0
+        next_fault, next_decision, next_fill, next_look, drift = FAULT_EVERY_S, 5.0, 0.0, DOUBT_S, 0
+        doubts: dict[str, float] = {}  # request -> when it was first seen to be unknown
+        looked_into = 0
         with beside(pages, samples):
             while (passed := time.monotonic() - began) < minutes * 60:
                 if passed >= next_fault:
@@ -196,6 +201,12 @@ def soak(
                 if passed >= next_decision:
                     session.decide_one()
                     next_decision += 60 / decisions_a_minute
+                if passed >= next_look:
+                    for row in approvals(session.api, status="unknown"):
+                        doubts.setdefault(row["id"], passed)
+                    old = [key for key, since in doubts.items() if since <= passed - DOUBT_S]
+                    looked_into += sum(session.look_into(key) for key in old)
+                    next_look = passed + DOUBT_S / 4
                 time.sleep(0.1)
             agents.disarm()
             rows = settle(session)
@@ -219,6 +230,7 @@ def soak(
             "requests": len(rows),
             "decisions": sum(1 for row in rows if row["decision"]),
             "statuses": dict(Counter(row["status"] for row in rows)),
+            "looked_into": looked_into,
             "faults": dict(Counter(faults)),
             "pages_opened": pages.opened,
             "frames": pages.frames,
