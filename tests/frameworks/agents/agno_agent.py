@@ -50,7 +50,7 @@ class Scripted(Model):
         yield self._said(messages)
 
     def _parse_provider_response(self, response: Any, **_: Any) -> ModelResponse:
-        raise NotImplementedError
+        raise NotImplementedError  # the base class wants both; the script above answers instead
 
     def _parse_provider_response_delta(self, response: Any) -> ModelResponse:
         raise NotImplementedError

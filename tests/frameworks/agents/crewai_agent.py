@@ -118,7 +118,7 @@ class Free(Mail):
         self.follows(result)
 
 
-class Classified(Mail):
+class Classified(Mail):  # its first steps are those of Free: CrewAI runs no step that a flow inherits
     @start()
     def begin(self) -> None:
         pass

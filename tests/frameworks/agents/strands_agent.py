@@ -22,7 +22,7 @@ class Scripted(Model):
         return {"model_id": "scripted"}
 
     async def structured_output(self, *_: Any, **__: Any) -> AsyncIterator[Any]:
-        raise NotImplementedError
+        raise NotImplementedError  # the base class wants it; no agent here asks for structured output
         yield
 
     async def stream(self, messages: Any, *_: Any, **__: Any) -> AsyncIterator[dict[str, Any]]:
